@@ -1,0 +1,154 @@
+package transport
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// acceptor is the listener of one kind of stream.
+type acceptor struct {
+	t      *Transport
+	kind   Kind
+	conns  chan *Conn // unbuffered: a connection is the transport's or the caller's
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newAcceptor(t *Transport, kind Kind) *acceptor {
+	return &acceptor{t: t, kind: kind, conns: make(chan *Conn), closed: make(chan struct{})}
+}
+
+// Accept implements net.Listener.
+func (a *acceptor) Accept() (net.Conn, error) {
+	select {
+	case <-a.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	select {
+	case c := <-a.conns:
+		return c, nil
+	case <-a.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (a *acceptor) Close() error {
+	a.once.Do(func() { close(a.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (a *acceptor) Addr() net.Addr { return a.t.Addr() }
+
+// Waits of the accept loop after an error, such as too many open files.
+const (
+	acceptWaitMin = 5 * time.Millisecond
+	acceptWaitMax = time.Second
+)
+
+// accept takes connections and leaves each to a goroutine of its own.
+func (t *Transport) accept() {
+	wait := acceptWaitMin
+	for {
+		raw, err := t.listener.Accept()
+		if err == nil {
+			wait = acceptWaitMin
+			t.admit(raw)
+			continue
+		}
+		if t.ctx.Err() != nil {
+			return
+		}
+		t.cfg.Log.Error("listener can't accept, trying again", "wait", wait, "error", err)
+		select {
+		case <-time.After(wait):
+			wait = min(2*wait, acceptWaitMax)
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
+func (t *Transport) admit(raw net.Conn) {
+	c := &Conn{t: t, raw: raw}
+	if err := t.addOpening(c); err != nil {
+		raw.Close()
+		return
+	}
+	t.wg.Go(func() { t.greet(c) })
+}
+
+// greet authenticates who has opened c, answers, and hands c on.
+func (t *Transport) greet(c *Conn) {
+	ctx, cancel := context.WithTimeoutCause(t.ctx, t.cfg.HandshakeTimeout, ErrHandshakeTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, c.cut)
+	defer stop()
+
+	answer, err := t.authenticate(ctx, c)
+	if answer {
+		err = errors.Join(err, writeAnswer(c.Conn, err))
+	}
+	if err != nil {
+		if t.ctx.Err() == nil && !errors.Is(err, io.EOF) { // EOF: a health check, or a peer that gave up
+			t.refusals.add(c.raw.RemoteAddr(), because(ctx, err))
+		}
+		c.hangUp()
+		return
+	}
+	a := t.acceptors[c.kind]
+	select {
+	case a.conns <- c:
+		if !stop() {
+			c.cut() // out of time at this very moment
+		}
+	case <-a.closed:
+		c.hangUp()
+	case <-ctx.Done():
+		c.hangUp()
+	}
+}
+
+// authenticate finds out who has opened c, and whether that is welcome. It
+// tells whether the peer has spoken the protocol so far that it expects an
+// answer.
+func (t *Transport) authenticate(ctx context.Context, c *Conn) (answer bool, err error) {
+	bundle := t.wallet.bundle()
+	conn, ration := serverSide(c.raw, bundle)
+	c.Conn = conn
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return false, err
+	}
+	state := conn.ConnectionState()
+	kind, ok := kindOf(state.NegotiatedProtocol)
+	if !ok {
+		return false, errors.New("the client names no kind of stream: it is no node")
+	}
+	peer, err := verify(state.PeerCertificates, bundle.Roots, x509.ExtKeyUsageClientAuth, t.cfg.Identity)
+	if err != nil {
+		return true, err
+	}
+	// Before the policy is asked, so that CloseNode, which comes after a change
+	// of policy, finds every connection that the old one let in.
+	if err := t.addInbound(c, peer, kind); err != nil {
+		return true, err
+	}
+	if err := t.cfg.Authorize(kind, peer); err != nil {
+		return true, fmt.Errorf("%w: %s for %s: %w", ErrNotAuthorized, peer.Node, kind, err)
+	}
+	select {
+	case <-t.acceptors[kind].closed:
+		return true, ErrNotServed
+	default:
+	}
+	ration.limited = false
+	return true, nil
+}

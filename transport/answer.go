@@ -1,0 +1,125 @@
+package transport
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"unicode"
+)
+
+// The answer of the listening side, the first bytes of every connection: one
+// byte, welcome or the number of a reason; behind a reason one byte that gives
+// the length of a text, and the text. The numbers are part of the protocol.
+const welcome = 0
+
+// answerTextMax is the length of the longest text of an answer.
+const answerTextMax = 200
+
+// reasons are the errors that a refusal can carry. The text goes along only
+// where the peer has proved to be of this cluster: strangers learn no more than
+// the reason.
+var reasons = []struct {
+	code byte
+	err  error
+	text bool
+}{
+	{1, ErrUntrusted, false},
+	{2, ErrExpired, false},
+	{3, ErrBadIdentity, false},
+	{4, ErrOtherCluster, false},
+	{5, ErrNotAuthorized, true},
+	{6, ErrBusy, true},
+	{7, ErrNotServed, false},
+	{8, ErrClosed, false},
+}
+
+// writeAnswer tells the peer that it is welcome, or that err is in its way. An
+// err that is none of the reasons is not told.
+func writeAnswer(w io.Writer, err error) error {
+	if err == nil {
+		_, err := w.Write([]byte{welcome})
+		return err
+	}
+	for _, r := range reasons {
+		if !errors.Is(err, r.err) {
+			continue
+		}
+		var text string
+		if r.text {
+			text = err.Error()
+			text = text[:min(len(text), answerTextMax)]
+		}
+		_, err := w.Write(append([]byte{r.code, byte(len(text))}, text...))
+		return err
+	}
+	return nil
+}
+
+// readAnswer returns nil if the peer says welcome, else an ErrRefused or what
+// went wrong.
+func readAnswer(r io.Reader) error {
+	var b [2]byte
+	if _, err := io.ReadFull(r, b[:1]); err != nil {
+		return notAnswered(err)
+	}
+	if b[0] == welcome {
+		return nil
+	}
+	if _, err := io.ReadFull(r, b[1:]); err != nil {
+		return notAnswered(err)
+	}
+	text := make([]byte, b[1])
+	if _, err := io.ReadFull(r, text); err != nil {
+		return notAnswered(err)
+	}
+	for _, reason := range reasons {
+		if reason.code != b[0] {
+			continue
+		}
+		if len(text) > 0 {
+			return fmt.Errorf("%w: %w: it says %q", ErrRefused, reason.err, printable(text))
+		}
+		return fmt.Errorf("%w: %w", ErrRefused, reason.err)
+	}
+	return fmt.Errorf("%w for reason %d, which this version doesn't know: it says %q", ErrRefused, b[0], printable(text))
+}
+
+// notAnswered explains a connection that ended before the answer. An alert of
+// the peer's TLS is a refusal too.
+func notAnswered(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == tlsRemoteError {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the peer closed the connection without an answer: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// tlsRemoteError is the Op of the errors that package tls makes of alerts.
+const tlsRemoteError = "remote error"
+
+// printable keeps a peer's text from playing tricks on a terminal.
+func printable(text []byte) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, string(text))
+}
+
+// tlsConfig is what both sides have in common. There is no session resumption:
+// each connection proves who it is with the certificates of now.
+func tlsConfig(b *Bundle) *tls.Config {
+	return &tls.Config{
+		MinVersion:                  tls.VersionTLS13,
+		Certificates:                []tls.Certificate{b.Certificate},
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true, // messages are small or urgent, and never half useful
+	}
+}

@@ -1,0 +1,114 @@
+package transport
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// fileBytesMax bounds each file of [Files].
+const fileBytesMax = 1 << 20
+
+// reloadInterval is the least time between two looks at the files.
+const reloadInterval = time.Second
+
+// Files are [Credentials] in PEM files. They are read again at a handshake, at
+// most once a second, so that a certificate is renewed by replacing its files.
+// Between the replacing of one file and the next they may not fit each other;
+// that is an error like any other, and passes.
+type Files struct {
+	// Certificate is the file of the node's certificate, followed by
+	// intermediate ones where there are any.
+	Certificate string
+
+	// Key is the file of its private key. It must not be readable for everyone
+	// on the host.
+	Key string
+
+	// Roots is the file of the authorities, at least one.
+	Roots string
+
+	mu      sync.Mutex // guards the fields below
+	checked time.Time
+	unread  error     // why the files could not be read then
+	content [3][]byte // of Certificate, Key and Roots, when they last could
+	bundle  *Bundle   // what content holds, or
+	invalid error     // why it is unusable
+}
+
+// Load implements [Credentials].
+func (f *Files) Load() (*Bundle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if f.checked.IsZero() || now.Sub(f.checked) >= reloadInterval {
+		f.checked = now
+		f.refresh()
+	}
+	if f.unread != nil {
+		return nil, f.unread
+	}
+	return f.bundle, f.invalid
+}
+
+// refresh looks at the files. While they stay the same so does the bundle.
+func (f *Files) refresh() {
+	content, err := f.read()
+	if f.unread = err; err != nil {
+		return
+	}
+	if !slices.EqualFunc(content[:], f.content[:], bytes.Equal) {
+		f.content = content
+		f.bundle, f.invalid = f.parse(content)
+	}
+}
+
+func (f *Files) read() (content [3][]byte, err error) {
+	for i, path := range []string{f.Certificate, f.Key, f.Roots} {
+		if content[i], err = readFile(path, path == f.Key); err != nil {
+			return content, err
+		}
+	}
+	return content, nil
+}
+
+func readFile(path string, secret bool) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); secret && mode&0o007 != 0 {
+		return nil, fmt.Errorf("key file %s has mode %04o, open to everyone on this host: make it 0600 or 0640, and the key a new one", path, mode)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, fileBytesMax+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > fileBytesMax {
+		return nil, fmt.Errorf("%s has over %d bytes: that is no PEM file of certificates or a key", path, fileBytesMax)
+	}
+	return content, nil
+}
+
+func (f *Files) parse(content [3][]byte) (*Bundle, error) {
+	cert, err := tls.X509KeyPair(content[0], content[1])
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s with key %s: %w", f.Certificate, f.Key, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(content[2]) {
+		return nil, fmt.Errorf("roots %s: there is no PEM certificate in the file", f.Roots)
+	}
+	return &Bundle{Certificate: cert, Roots: roots}, nil
+}

@@ -1,0 +1,47 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+// Network is what a [Transport] runs on. Connections must behave like TCP's.
+// Errors must be those of the system where one fits: syscall.EADDRINUSE for an
+// address that is taken.
+type Network interface {
+	Listen(ctx context.Context, addr string) (net.Listener, error)
+	DialContext(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// How TCP notices a peer that is gone without a word: after 25 s where nothing
+// is to be sent, after 30 s where data stays unacknowledged (on Linux; other
+// systems take their own time).
+const (
+	keepAliveIdle     = 10 * time.Second
+	keepAliveInterval = 5 * time.Second
+	keepAliveCount    = 3
+	unackedMax        = 30 * time.Second
+)
+
+// tcp is the Network of a zero Config.
+type tcp struct{}
+
+func (tcp) Listen(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive(), Control: boundUnacked}
+	return lc.Listen(ctx, "tcp", addr)
+}
+
+func (tcp) DialContext(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive(), Control: boundUnacked}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     keepAliveIdle,
+		Interval: keepAliveInterval,
+		Count:    keepAliveCount,
+	}
+}

@@ -1,0 +1,20 @@
+package transport
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// boundUnacked sets unackedMax on a socket. Accepted sockets inherit it from
+// their listener.
+func boundUnacked(_, _ string, raw syscall.RawConn) error {
+	var sockErr error
+	err := raw.Control(func(fd uintptr) {
+		sockErr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedMax.Milliseconds()))
+	})
+	if err != nil {
+		return err
+	}
+	return sockErr
+}

@@ -1,0 +1,93 @@
+package transport
+
+import (
+	"fmt"
+	"slices"
+)
+
+// A connection is in exactly one of t.opening, t.inbound and t.outbound from
+// its first moment until it is closed, so that Close and CloseNode find it.
+
+// addOpening takes up a connection that somebody has opened. It makes room for
+// it where there are too many.
+func (t *Transport) addOpening(c *Conn) error {
+	var evicted *Conn
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return ErrClosed
+	}
+	if len(t.opening) >= t.cfg.HandshakesMax {
+		evicted = t.opening[0]
+		t.opening = slices.Delete(t.opening, 0, 1)
+	}
+	t.opening = append(t.opening, c)
+	t.mu.Unlock()
+	if evicted != nil {
+		evicted.cut()
+	}
+	return nil
+}
+
+// addInbound moves c from opening to inbound: it has turned out to be peer's.
+func (t *Transport) addInbound(c *Conn, peer Identity, kind Kind) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return ErrClosed
+	}
+	i := slices.Index(t.opening, c)
+	if i < 0 {
+		return ErrBusy // evicted meanwhile
+	}
+	if len(t.inbound) >= t.cfg.ConnsMax {
+		return fmt.Errorf("%w: this node has %d", ErrBusy, len(t.inbound))
+	}
+	if n := t.perNode[peer.Node]; n >= t.cfg.ConnsPerPeerMax {
+		return fmt.Errorf("%w: node %s has %d", ErrBusy, peer.Node, n)
+	}
+	t.opening = slices.Delete(t.opening, i, i+1)
+	t.inbound[c] = struct{}{}
+	t.perNode[peer.Node]++
+	c.peer, c.kind = peer, kind
+	c.moved.Store(true)
+	return nil
+}
+
+// addOutbound takes up a connection that this node has opened.
+func (t *Transport) addOutbound(c *Conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return ErrClosed
+	}
+	t.outbound[c] = struct{}{}
+	return nil
+}
+
+// setPeer records who has answered on an outbound connection.
+func (t *Transport) setPeer(c *Conn, peer Identity) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.peer = peer
+}
+
+// forget lets go of c and tells whether it was still there.
+func (t *Transport) forget(c *Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := slices.Index(t.opening, c); i >= 0 {
+		t.opening = slices.Delete(t.opening, i, i+1)
+		return true
+	}
+	if _, ok := t.inbound[c]; ok {
+		delete(t.inbound, c)
+		if t.perNode[c.peer.Node]--; t.perNode[c.peer.Node] == 0 {
+			delete(t.perNode, c.peer.Node)
+		}
+		return true
+	}
+	_, ok := t.outbound[c]
+	delete(t.outbound, c)
+	return ok
+}
