@@ -1,0 +1,89 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/spire-raft/spire-raft/raftstore/internal/boltfile"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// Options says which log to open.
+type Options struct {
+	// Path is the file. It is made, for its owner only, if it is missing.
+	Path string
+
+	// OnFailure is told the error that stops the store; see [New].
+	OnFailure func(error)
+
+	// MmapBytes is the address space to map at the start. A log that grows
+	// over it stalls writes once while it is mapped anew. It costs no memory.
+	// Zero means 8 GiB, or 1 GiB on 32-bit machines.
+	MmapBytes int
+}
+
+const (
+	// mmapBytes is 8 GiB where an int has 64 bits and else 1 GiB.
+	mmapBytes = 1 << (30 + 3*(^uint(0)>>63))
+
+	// pageBytes is the same on every host, so that files can move.
+	pageBytes = 4096
+
+	// lockTimeout is how long to wait for a process that is about to end.
+	lockTimeout = time.Second
+)
+
+// Open opens a log kept by raft-boltdb. It fails with [store.ErrCorrupt] if the
+// file is truncated or damaged in a place that shows at once; damage elsewhere
+// shows when it is read.
+func Open(o Options) (*Store, error) {
+	if o.MmapBytes == 0 {
+		o.MmapBytes = mmapBytes
+	}
+	if err := boltfile.CheckSize(o.Path); err != nil {
+		return nil, fmt.Errorf("log store: %w", err)
+	}
+	backend, err := openBolt(o)
+	switch {
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return nil, fmt.Errorf("log store: %s is locked by a live process: stop it first: %w", o.Path, err)
+	case err != nil:
+		return nil, fmt.Errorf("log store: open %s: %w", o.Path, err)
+	}
+	return New(backend, o.OnFailure), nil
+}
+
+func openBolt(o Options) (*raftboltdb.BoltStore, error) {
+	var (
+		file    *os.File
+		backend *raftboltdb.BoltStore
+	)
+	err := guard(func() (err error) {
+		backend, err = raftboltdb.New(raftboltdb.Options{
+			Path:                    o.Path,
+			MsgpackUseNewTimeFormat: true,
+			BoltOptions: &bbolt.Options{
+				Timeout:         lockTimeout,
+				PageSize:        pageBytes,
+				InitialMmapSize: o.MmapBytes,
+				FreelistType:    bbolt.FreelistMapType,
+				OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+					file, err = os.OpenFile(name, flag, mode)
+					return file, err
+				},
+			},
+		})
+		return err
+	})
+	if errors.Is(err, store.ErrCorrupt) && file != nil {
+		// bbolt panicked and left its file open and locked.
+		err = errors.Join(err, file.Close())
+	}
+	return backend, err
+}
