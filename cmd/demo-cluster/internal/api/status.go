@@ -1,0 +1,28 @@
+package api
+
+import "github.com/spire-raft/spire-raft/store"
+
+// RoleLeader is the role of the server that leads.
+const RoleLeader = "leader"
+
+// Status is what a server says of itself.
+type Status struct {
+	Node   string `json:"node"`
+	Role   string `json:"role"`
+	Term   uint64 `json:"term"`
+	Leader string `json:"leader"`
+
+	// AppliedIndex is the last log entry that changed the server's state, Hash
+	// the hash of that whole state. Servers with the same index must have the
+	// same hash.
+	AppliedIndex uint64         `json:"applied_index"`
+	Revision     store.Revision `json:"revision"`
+	Hash         string         `json:"hash"`
+
+	// Voters are the servers that count for a majority.
+	Voters []string `json:"voters"`
+
+	// Diverged tells that the server has seen another with a different hash at
+	// the same index.
+	Diverged bool `json:"diverged"`
+}

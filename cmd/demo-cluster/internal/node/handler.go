@@ -1,0 +1,147 @@
+package node
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// Limits of the client API.
+const (
+	requestBytesMax = 2 << 20
+	timeoutDefault  = 5 * time.Second
+	timeoutMax      = time.Minute
+	pageLimit       = 500
+	listLimitMax    = 10_000
+)
+
+// Backend is the replicated store as the client API needs it.
+type Backend interface {
+	store.Store
+
+	// Status says how this server is, from what it knows itself.
+	Status() api.Status
+
+	// CreateJoinToken returns a token that admits one server.
+	CreateJoinToken(ctx context.Context, ttl time.Duration) (string, error)
+}
+
+// server answers the client API from a backend.
+type server struct {
+	stopping context.Context
+	backend  Backend
+	token    []byte
+	log      *slog.Logger
+}
+
+// Handler serves the client API of backend to those who present token. Streams,
+// which have no end of their own, end with stopping.
+func Handler(stopping context.Context, backend Backend, token string, log *slog.Logger) http.Handler {
+	s := &server{stopping: stopping, backend: backend, token: []byte(token), log: log}
+	mux := http.NewServeMux()
+	for pattern, answer := range map[string]answerFunc{
+		"POST /v1/items/{type}/{id}": s.createItem,
+		"GET /v1/items/{type}/{id}":  s.getItem,
+		"GET /v1/items/{type}":       s.listItems,
+		"GET /v1/count/{type}":       s.countItems,
+		"POST /v1/counters/{id}":     s.increment,
+		"GET /v1/status":             s.status,
+		"POST /v1/join-tokens":       s.createJoinToken,
+	} {
+		mux.Handle(pattern, s.answer(answer))
+	}
+	mux.Handle("GET /v1/watch", s.stream(s.watch))
+	mux.Handle("GET /v1/dump", s.stream(s.dump))
+	return s.authorized(mux)
+}
+
+// authorized lets only requests with the token through.
+func (s *server) authorized(next http.Handler) http.Handler {
+	want := append([]byte("Bearer "), s.token...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := []byte(r.Header.Get("Authorization"))
+		if subtle.ConstantTimeCompare(got, want) != 1 {
+			writeError(w, api.ErrUnauthorized)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, requestBytesMax)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answerFunc handles a request that has one answer.
+type answerFunc func(ctx context.Context, r *http.Request) (any, error)
+
+// answer runs fn under the timeout that the request asks for.
+func (s *server) answer(fn answerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		timeout, err := duration(r, "timeout", timeoutDefault)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), min(timeout, timeoutMax))
+		defer cancel()
+		out, err := fn(ctx, r)
+		if err != nil {
+			s.log.Debug("request ended in an error", "method", r.Method, "path", r.URL.Path, "error", err)
+			writeError(w, err)
+			return
+		}
+		writeJSON(w, http.StatusOK, out)
+	})
+}
+
+func writeError(w http.ResponseWriter, err error) {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		err = fmt.Errorf("%w: request body exceeds %d bytes", store.ErrTooLarge, tooLarge.Limit)
+	}
+	e := api.NewError(err)
+	writeJSON(w, e.HTTPStatus(), e)
+}
+
+// writeJSON ignores write errors: the client that they concern is gone.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func readJSON(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	err := dec.Decode(v)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return err
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: the request body is empty, send a JSON object", store.ErrInvalid)
+	case err != nil:
+		return fmt.Errorf("%w: request body: %w", store.ErrInvalid, err)
+	}
+	return nil
+}
+
+// duration returns the query parameter name, or def where it is absent.
+func duration(r *http.Request, name string, def time.Duration) (time.Duration, error) {
+	s := r.URL.Query().Get(name)
+	if s == "" {
+		return def, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%w: %s=%q: use a duration such as 2s", store.ErrInvalid, name, s)
+	}
+	return d, nil
+}

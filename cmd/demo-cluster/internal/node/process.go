@@ -1,0 +1,138 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+)
+
+// drainMax bounds how long a server that is told to stop waits for the
+// requests it is working on.
+const drainMax = 5 * time.Second
+
+// OpenFunc opens the backend that setup describes. It returns the addresses of
+// raft and gossip, which may differ from the setup's where a port was taken.
+type OpenFunc func(ctx context.Context, setup api.Setup, log *slog.Logger) (Backend, api.Addresses, error)
+
+// Process is a server as a process of its own.
+type Process struct {
+	// Stdin brings the setup as a line of JSON, and then stays open for as
+	// long as the parent lives.
+	Stdin io.Reader
+
+	// Stdout takes one line of JSON, an [api.Ready].
+	Stdout io.Writer
+
+	// Log takes the log, as text.
+	Log io.Writer
+
+	Open OpenFunc
+}
+
+// Run serves until SIGTERM and returns the exit status of the process. It does
+// not return where the parent dies: the process then ends at once, as if it
+// had been killed.
+func (p Process) Run(ctx context.Context) int {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	signal.Ignore(syscall.SIGINT) // Ctrl-C is the parent's to handle
+	log := slog.New(slog.NewTextHandler(p.Log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+
+	in := bufio.NewReader(p.Stdin)
+	var setup api.Setup
+	line, err := in.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &setup)
+	}
+	if err != nil {
+		return p.refuse(log, fmt.Errorf("reading the setup from standard input: %w", err))
+	}
+	go exitWithParent(in, log)
+	if err := p.serve(ctx, setup, log); err != nil {
+		return p.refuse(log, err)
+	}
+	return 0
+}
+
+// exitWithParent ends the process when the other end of its standard input is
+// gone. It runs until then.
+func exitWithParent(in io.Reader, log *slog.Logger) {
+	_, err := io.Copy(io.Discard, in)
+	log.Error("parent is gone, exiting", "error", err)
+	os.Exit(1)
+}
+
+// refuse tells the parent why the server does not run.
+func (p Process) refuse(log *slog.Logger, err error) int {
+	log.Error("server ends", "error", err)
+	_ = json.NewEncoder(p.Stdout).Encode(api.Ready{Error: err.Error()}) // the parent may be gone
+	return 1
+}
+
+func (p Process) serve(ctx context.Context, setup api.Setup, log *slog.Logger) (err error) {
+	backend, addrs, err := p.Open(ctx, setup, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, backend.Close()) }()
+	listener, err := Listen("tcp", setup.Addresses.Client)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{
+		Handler:           Handler(ctx, backend, setup.Token, log),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(listener) }() // ends with Shutdown or Close
+	addrs.Client = listener.Addr().String()
+	if err := json.NewEncoder(p.Stdout).Encode(api.Ready{Addresses: addrs}); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	log.Info("serving", "node", setup.Node, "client", addrs.Client, "raft", addrs.Raft, "gossip", addrs.Gossip)
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("stopping")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
+	defer cancel()
+	if err := srv.Shutdown(drain); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	return nil
+}
+
+// Listen listens on address or, where its port is taken, on a free one of the
+// same host: a server that was down may find its port in use by another.
+func Listen(network, address string) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	return net.Listen(network, AnyPort(address))
+}
+
+// AnyPort is address with port 0.
+func AnyPort(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return net.JoinHostPort(host, "0")
+}
