@@ -1,0 +1,5 @@
+package fsm
+
+import "time"
+
+var start = time.Now()
