@@ -480,9 +480,12 @@ func (x *JoinRequest) GetAddress() string {
 	return ""
 }
 
+// JoinResponse comes from the leader, with the members, or from another node,
+// with the leader if it knows one.
 type JoinResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	Leader        *Member                `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -520,6 +523,13 @@ func (*JoinResponse) Descriptor() ([]byte, []int) {
 func (x *JoinResponse) GetMembers() []*Member {
 	if x != nil {
 		return x.Members
+	}
+	return nil
+}
+
+func (x *JoinResponse) GetLeader() *Member {
+	if x != nil {
+		return x.Leader
 	}
 	return nil
 }
@@ -605,52 +615,6 @@ func (*RemoveResponse) Descriptor() ([]byte, []int) {
 	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
-// NotLeader is the detail of a refusal by a node that does not lead.
-type NotLeader struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The leader, if the node knows one.
-	Leader        *Member `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NotLeader) Reset() {
-	*x = NotLeader{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NotLeader) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NotLeader) ProtoMessage() {}
-
-func (x *NotLeader) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NotLeader.ProtoReflect.Descriptor instead.
-func (*NotLeader) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *NotLeader) GetLeader() *Member {
-	if x != nil {
-		return x.Leader
-	}
-	return nil
-}
-
 var File_spireraft_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
@@ -683,14 +647,13 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x04hash\x18\x06 \x01(\fR\x04hash\"=\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"C\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"v\n" +
 	"\fJoinResponse\x123\n" +
-	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"(\n" +
+	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x121\n" +
+	"\x06leader\x18\x02 \x01(\v2\x19.spireraft.peer.v1.MemberR\x06leader\"(\n" +
 	"\rRemoveRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\x10\n" +
-	"\x0eRemoveResponse\">\n" +
-	"\tNotLeader\x121\n" +
-	"\x06leader\x18\x01 \x01(\v2\x19.spireraft.peer.v1.MemberR\x06leaderB7Z5github.com/spire-raft/spire-raft/proto/peer/v1;peerv1b\x06proto3"
+	"\x0eRemoveResponseB7Z5github.com/spire-raft/spire-raft/proto/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_spireraft_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -704,7 +667,7 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*ProposeRequest)(nil),    // 0: spireraft.peer.v1.ProposeRequest
 	(*ProposeResponse)(nil),   // 1: spireraft.peer.v1.ProposeResponse
@@ -717,12 +680,11 @@ var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*JoinResponse)(nil),      // 8: spireraft.peer.v1.JoinResponse
 	(*RemoveRequest)(nil),     // 9: spireraft.peer.v1.RemoveRequest
 	(*RemoveResponse)(nil),    // 10: spireraft.peer.v1.RemoveResponse
-	(*NotLeader)(nil),         // 11: spireraft.peer.v1.NotLeader
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
 	4, // 1: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
-	4, // 2: spireraft.peer.v1.NotLeader.leader:type_name -> spireraft.peer.v1.Member
+	4, // 2: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
 	3, // [3:3] is the sub-list for method output_type
 	3, // [3:3] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
@@ -741,7 +703,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,118 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// resolve implements transport.Config.Resolve.
+func (n *Node) resolve(_ context.Context, node string) (string, error) {
+	if node == n.id.NodeID {
+		return n.advertised, nil
+	}
+	if address, ok := n.addresses.Get(node); ok {
+		return address, nil
+	}
+	return "", fmt.Errorf("the address of node %s is not known yet", node)
+}
+
+// learnAddress takes a hint of where a node is. Whoever dials it checks who
+// answers.
+func (n *Node) learnAddress(node, address string) {
+	if node == n.id.NodeID || address == "" {
+		return
+	}
+	if err := n.addresses.Set(node, address); err != nil {
+		n.log.Warn("address not remembered", "peer", node, "error", err)
+	}
+}
+
+func (n *Node) learn(members []*peerv1.Member) {
+	for _, m := range members {
+		n.learnAddress(m.GetNodeId(), m.GetAddress())
+	}
+}
+
+// memberAddresses are the servers of the configuration whose address is known.
+func (n *Node) memberAddresses() []*peerv1.Member {
+	var out []*peerv1.Member
+	for _, s := range n.configuration().Servers {
+		if address, err := n.resolve(context.Background(), string(s.ID)); err == nil {
+			out = append(out, &peerv1.Member{NodeId: string(s.ID), Address: address})
+		}
+	}
+	return out
+}
+
+// trusted are the nodes that a node without a configuration lets in: those that
+// the cluster named when it took the node in.
+type trusted struct {
+	mu    sync.Mutex // guards nodes
+	nodes map[string]bool
+}
+
+// trust lets members in until there is a configuration.
+func (n *Node) trust(members []*peerv1.Member) {
+	n.trusted.mu.Lock()
+	defer n.trusted.mu.Unlock()
+	n.trusted.nodes = make(map[string]bool)
+	for _, m := range members {
+		n.trusted.nodes[m.GetNodeId()] = true
+	}
+}
+
+func (t *trusted) has(node string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.nodes[node]
+}
+
+// authorize implements transport.Config.Authorize. The transport has made sure
+// that the peer is a node of this cluster. A node that was removed may open
+// nothing. Being in the newest configuration that this node knows is not
+// demanded of a peer: that of a node which was away for long may be out of
+// date, and only its peers can tell it. What changes the cluster or its data
+// demands it on the leader, see handle.
+func (n *Node) authorize(kind transport.Kind, peer transport.Identity) error {
+	view, err := n.machine.View()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	removed, err := view.Removed(peer.Node)
+	if err != nil {
+		return err
+	}
+	if removed {
+		return fmt.Errorf("%w: %s", ErrRemoved, peer.Node)
+	}
+	if kind == transport.Join {
+		return nil
+	}
+	if index, _ := view.Configuration(); index == 0 && !n.trusted.has(peer.Node) {
+		return fmt.Errorf("%w: this node belongs to no cluster yet and was not told of node %s", ErrNotMember, peer.Node)
+	}
+	return nil
+}
+
+// configured is told by the machine of each configuration that is applied. It
+// cuts off servers that are in it no more.
+func (n *Node) configured(c raft.Configuration) {
+	in := make(map[string]bool, len(c.Servers))
+	for _, s := range c.Servers {
+		in[string(s.ID)] = true
+	}
+	for node := range n.addresses.All() {
+		if !in[node] && in[n.id.NodeID] {
+			n.transport.CloseNode(node)
+			n.clients.Drop(node)
+		}
+	}
+	n.leadership.announce()
+}

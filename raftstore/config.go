@@ -1,0 +1,233 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// Config says how to open a node. Dir, Credentials and ListenAddress are
+// required; the zero value of every other field means what its comment says.
+type Config struct {
+	// Dir is the data directory that Init prepared. One process at a time has
+	// it open.
+	Dir string
+
+	// Credentials supply the node's certificate, which names the cluster and
+	// node of Dir, and the authorities that peers are checked against. They
+	// are asked at each handshake, so they may change while the node runs.
+	Credentials transport.Credentials
+
+	// ListenAddress is the host:port for all traffic between nodes but gossip.
+	// Port 0 takes a free one.
+	ListenAddress string
+
+	// AdvertiseAddress is where other nodes reach this one. Empty means the
+	// address listened on, which then must not be a wildcard. It may differ
+	// from one Open to the next.
+	AdvertiseAddress string
+
+	// Network carries the streams. Nil means TCP.
+	Network transport.Network
+
+	// Gossip spreads addresses and liveness. Nil means none: addresses are
+	// then learned from the leader alone.
+	Gossip *GossipConfig
+
+	// Bootstrap makes this node the first of a new cluster. It does nothing
+	// where Dir already belongs to one. Exactly one node of a cluster is ever
+	// opened with it.
+	Bootstrap bool
+
+	// Join takes the node into an existing cluster. It does nothing where Dir
+	// already belongs to one.
+	Join *JoinConfig
+
+	// Timing has the timeouts of raft. The zero value suits a local network.
+	Timing Timing
+
+	// RequestTimeout bounds calls whose context has no deadline. Zero means
+	// 10 s.
+	RequestTimeout time.Duration
+
+	// HistoryBytesMax is the byte budget of the history that watchers resume
+	// from. It is replicated: the leader's setting counts. Zero keeps what the
+	// cluster has, 128 MiB in a new one.
+	HistoryBytesMax uint64
+
+	// WatchersMax bounds the open watchers. Zero means 1,024.
+	WatchersMax int
+
+	// ProgressInterval is the time between progress marks of an idle watcher,
+	// at most store.ProgressIntervalMax. Zero means 1 s.
+	ProgressInterval time.Duration
+
+	// ScrubInterval is the time between checks of the whole state against its
+	// checksums and its hash. Zero means 1 h, negative never.
+	ScrubInterval time.Duration
+
+	// Disk says when the disk counts as full.
+	Disk DiskConfig
+
+	// Log compaction: see LogConfig.
+	Log LogConfig
+
+	// Logger takes the node's log. Nil means slog.Default().
+	Logger *slog.Logger
+
+	// Registerer takes the node's metrics. Nil means none are registered.
+	Registerer prometheus.Registerer
+}
+
+// GossipConfig says how a node gossips. Packets are encrypted with Key and
+// labelled with the cluster id.
+type GossipConfig struct {
+	// BindAddress is the host:port to listen on, for UDP and TCP.
+	BindAddress string
+
+	// AdvertiseAddress is where other nodes reach it. Empty means BindAddress.
+	AdvertiseAddress string
+
+	// Key is the cluster's gossip key of 32 bytes.
+	Key []byte
+
+	// Seeds are gossip addresses of some other nodes, as host:port; host may be
+	// a DNS name, and is looked up again from time to time.
+	Seeds []string
+}
+
+// JoinConfig says how a node gets into its cluster.
+type JoinConfig struct {
+	// Addresses are listen addresses of some nodes of the cluster.
+	Addresses []string
+
+	// Token is a single-use token of CreateJoinToken.
+	Token string
+}
+
+// Timing has raft's timeouts. A disk that stalls, or a process that is not
+// scheduled, for longer than HeartbeatTimeout costs an election.
+type Timing struct {
+	// HeartbeatTimeout is how long a follower waits for its leader before it
+	// starts an election, within a factor of two. Zero means 400 ms.
+	HeartbeatTimeout time.Duration
+
+	// ElectionTimeout is how long a candidate waits for votes, within a factor
+	// of two. At least HeartbeatTimeout. Zero means HeartbeatTimeout.
+	ElectionTimeout time.Duration
+
+	// LeaderLeaseTimeout is how long a leader without contact to a quorum goes
+	// on before it steps down. At most HeartbeatTimeout. Zero means 3/4 of it.
+	LeaderLeaseTimeout time.Duration
+
+	// PromoteAfter is how long a joined node must have been caught up before
+	// it gets a vote. Zero means 10 s.
+	PromoteAfter time.Duration
+
+	// FreshnessInterval is the time between the confirmations, in the
+	// background, that this node's data is fresh. It is the least staleness
+	// that is served without asking the leader. Zero means 500 ms.
+	FreshnessInterval time.Duration
+}
+
+// LogConfig bounds the replicated log on disk.
+type LogConfig struct {
+	// TrailingEntries are kept behind the applied state, so that a follower
+	// that lags by less needs no snapshot. Zero means 10,240.
+	TrailingEntries uint64
+
+	// CompactEntries more than that start a compaction. Zero means 8,192.
+	CompactEntries uint64
+}
+
+// DiskConfig says when a node's disk counts as full.
+type DiskConfig struct {
+	// ReserveBytes is the free space below which writes that add data are
+	// refused in the whole cluster with store.ErrNoSpace. Reads and deletes go
+	// on. Zero means 256 MiB.
+	ReserveBytes uint64
+
+	// Free returns the free bytes of the file system that holds dir. Nil means
+	// to ask the system.
+	Free func(dir string) (uint64, error)
+}
+
+// withDefaults returns c with its zero fields filled in.
+func (c Config) withDefaults() Config {
+	def(&c.Timing.HeartbeatTimeout, 400*time.Millisecond)
+	def(&c.Timing.ElectionTimeout, c.Timing.HeartbeatTimeout)
+	def(&c.Timing.LeaderLeaseTimeout, c.Timing.HeartbeatTimeout*3/4)
+	def(&c.Timing.PromoteAfter, 10*time.Second)
+	def(&c.Timing.FreshnessInterval, 500*time.Millisecond)
+	def(&c.RequestTimeout, 10*time.Second)
+	def(&c.WatchersMax, 1024)
+	def(&c.ProgressInterval, time.Second)
+	def(&c.ScrubInterval, time.Hour)
+	def(&c.Disk.ReserveBytes, 256<<20)
+	def(&c.Log.TrailingEntries, 10_240)
+	def(&c.Log.CompactEntries, 8_192)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Least values of fields that raft's correctness or progress rests on.
+const (
+	heartbeatMin = 10 * time.Millisecond
+
+	// trailingMin keeps a follower that lags a little from being sent a
+	// snapshot that is older than its state: hashicorp/raft does not check.
+	trailingMin = 64
+)
+
+// Validate reports all that is wrong with c.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("raftstore config: "+format, args...))
+		}
+	}
+	check(c.Dir != "", "Dir is empty: name the directory that Init prepared")
+	check(c.Credentials != nil, "Credentials are missing")
+	check(validAddress(c.ListenAddress), "ListenAddress %q is not host:port", c.ListenAddress)
+	check(c.AdvertiseAddress == "" || validAddress(c.AdvertiseAddress), "AdvertiseAddress %q is not host:port", c.AdvertiseAddress)
+	check(!c.Bootstrap || c.Join == nil, "Bootstrap and Join exclude each other")
+	if c.Join != nil {
+		check(len(c.Join.Addresses) > 0, "Join.Addresses is empty: name a node of the cluster")
+		check(c.Join.Token != "", "Join.Token is empty: create one on a node of the cluster")
+	}
+	if g := c.Gossip; g != nil {
+		check(validAddress(g.BindAddress), "Gossip.BindAddress %q is not host:port", g.BindAddress)
+		check(len(g.Key) == gossipKeyBytes, "Gossip.Key has %d bytes, not %d", len(g.Key), gossipKeyBytes)
+	}
+	t := c.Timing
+	check(t.HeartbeatTimeout >= heartbeatMin, "HeartbeatTimeout %v is below %v", t.HeartbeatTimeout, heartbeatMin)
+	check(t.ElectionTimeout >= t.HeartbeatTimeout, "ElectionTimeout %v is below HeartbeatTimeout %v", t.ElectionTimeout, t.HeartbeatTimeout)
+	check(t.LeaderLeaseTimeout <= t.HeartbeatTimeout, "LeaderLeaseTimeout %v exceeds HeartbeatTimeout %v", t.LeaderLeaseTimeout, t.HeartbeatTimeout)
+	check(c.Log.TrailingEntries >= trailingMin, "Log.TrailingEntries %d is below %d", c.Log.TrailingEntries, trailingMin)
+	check(c.WatchersMax > 0, "WatchersMax %d is negative", c.WatchersMax)
+	return errors.Join(errs...)
+}
+
+const gossipKeyBytes = 32
+
+func validAddress(a string) bool {
+	_, port, err := net.SplitHostPort(a)
+	return err == nil && port != ""
+}

@@ -1,0 +1,133 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/store/txn"
+)
+
+// commit implements [txn.CommitFunc].
+func (n *Node) commit(ctx context.Context, in *txn.Intent) (res store.Result, err error) {
+	begun := time.Now()
+	defer func() { n.metrics.committed(begun, err) }()
+
+	command, err := fsm.EncodeTransaction(in)
+	if err != nil {
+		return store.Result{}, err
+	}
+	ctx, cancel := n.bound(ctx)
+	defer cancel()
+	result, err := n.submit(ctx, command, grows(in))
+	if err != nil {
+		return store.Result{}, err
+	}
+	switch result.Outcome {
+	case fsm.Committed:
+		return store.Result{Revision: result.Revision, Numbers: result.Numbers}, nil
+	case fsm.Conflict:
+		return store.Result{}, &store.ConflictError{Revision: result.Revision}
+	default:
+		return store.Result{}, fmt.Errorf("%w: %s", store.ErrInvalid, result.Detail)
+	}
+}
+
+// grows tells whether in may add data. Deletes pass on a full disk.
+func grows(in *txn.Intent) bool {
+	for i := range in.Writes {
+		if in.Writes[i].Kind == store.EventPut {
+			return true
+		}
+	}
+	return false
+}
+
+// submit commits a command through whichever node leads, and returns its
+// result. It tries again while the command was certainly not taken, until ctx
+// ends in ErrNoLeader.
+func (n *Node) submit(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
+	for {
+		result, err := n.submitOnce(ctx, command, grows)
+		if !errors.Is(err, errNotLeader) {
+			return result, err
+		}
+		if n.leadership.wait(ctx) != nil {
+			return fsm.Result{}, noLeader(ctx, err)
+		}
+	}
+}
+
+// submitDone is submit for commands that are done or refused.
+func (n *Node) submitDone(ctx context.Context, command []byte) error {
+	result, err := n.submit(ctx, command, false)
+	if err != nil {
+		return err
+	}
+	if result.Outcome != fsm.Committed {
+		return fmt.Errorf("%w: %s", store.ErrInvalid, result.Detail)
+	}
+	return nil
+}
+
+// submitOnce proposes command here if this node leads, else asks the leader.
+func (n *Node) submitOnce(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
+	if err := n.live(); err != nil {
+		return fsm.Result{}, err
+	}
+	if n.raft.State() == raft.Leader {
+		return n.proposeHere(ctx, command, grows)
+	}
+	leader, err := n.leaderID()
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	var resp peerv1.ProposeResponse
+	req := &peerv1.ProposeRequest{Command: command, Grows: grows}
+	if err := n.call(ctx, leader, methodPropose, req, &resp); err != nil {
+		return fsm.Result{}, err
+	}
+	return fsm.Result{
+		Outcome:  fsm.Outcome(resp.GetOutcome()),
+		Revision: store.Revision(resp.GetRevision()),
+		Numbers:  resp.GetNumbers(),
+		Detail:   resp.GetDetail(),
+	}, nil
+}
+
+// proposeHere commits command on this node, as its leader.
+func (n *Node) proposeHere(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
+	if grows {
+		if err := n.space(); err != nil {
+			return fsm.Result{}, err
+		}
+	}
+	result, err := n.proposer.propose(ctx, command)
+	if failure := n.failure(); err != nil && failure != nil {
+		err = fmt.Errorf("%w (%w)", err, failure)
+	}
+	return result, err
+}
+
+// diskReportAge is how old a peer's report of its disk may be to count.
+const diskReportAge = 10 * time.Second
+
+// space returns ErrNoSpace where this node's disk, or a peer's, is too full.
+func (n *Node) space() error {
+	node := n.id.NodeID
+	low := n.disk.Low()
+	if !low {
+		node, low = n.peers.lowOnDisk(diskReportAge)
+	}
+	if !low {
+		return nil
+	}
+	return fmt.Errorf("%w: the disk of node %s has less than its reserve of %d bytes free; free some, or remove the node",
+		store.ErrNoSpace, node, n.cfg.Disk.ReserveBytes)
+}

@@ -1,0 +1,153 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/transport"
+	"github.com/spire-raft/spire-raft/transport/rpc"
+)
+
+// joinCluster asks the nodes at the configured addresses, and the leader that
+// they name, to take this node in, until one does or ctx ends. It ends early
+// where every answer is one that asking again would not change.
+func (n *Node) joinCluster(ctx context.Context) error {
+	if _, err := tokenHash(n.cfg.Join.Token, n.id.ClusterID); err != nil {
+		return err
+	}
+	told := ""
+	for {
+		var errs []error
+		hopeless := true
+		for _, address := range n.cfg.Join.Addresses {
+			err := n.joinThrough(ctx, address)
+			if err == nil {
+				return nil
+			}
+			errs = append(errs, fmt.Errorf("join through %s: %w", address, err))
+			hopeless = hopeless && final(err)
+		}
+		err := errors.Join(errs...)
+		if hopeless {
+			return err
+		}
+		if text := err.Error(); text != told {
+			n.log.Warn("not joined yet, trying on", "error", err)
+			told = text
+		}
+		if n.leadership.wait(ctx) != nil {
+			return fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
+}
+
+// final tells whether asking again would not help.
+func final(err error) bool {
+	for _, reason := range []error{
+		ErrToken, ErrNotMember, ErrRemoved,
+		transport.ErrUntrusted, transport.ErrExpired, transport.ErrOtherCluster, transport.ErrNotAuthorized,
+	} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// joinThrough asks the node at address and, where that names a leader, the
+// leader.
+func (n *Node) joinThrough(ctx context.Context, address string) error {
+	resp, err := n.askToJoin(ctx, address)
+	if err == nil && resp.GetLeader() != nil {
+		resp, err = n.askToJoin(ctx, resp.GetLeader().GetAddress())
+	}
+	if err != nil {
+		return err
+	}
+	if len(resp.GetMembers()) == 0 {
+		return fmt.Errorf("%w, and no leader is known there", errNotLeader)
+	}
+	n.learn(resp.GetMembers())
+	n.trust(resp.GetMembers())
+	return nil
+}
+
+// askToJoin sends one request.
+func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
+	defer cancel()
+	conn, err := n.transport.DialAddress(ctx, transport.Join, address)
+	if err != nil {
+		return nil, err
+	}
+	client := rpc.NewClient(conn, rpcConfig)
+	defer client.Close()
+	var resp peerv1.JoinResponse
+	req := &peerv1.JoinRequest{Token: n.cfg.Join.Token, Address: n.advertised}
+	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodJoin, body) }
+	if err := roundTrip(send, req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+// handleJoin takes the peer into the configuration as a non-voter. It gets its
+// vote later, see promote. Asking again with the same token is harmless.
+func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+	if len(n.configuration().Servers) == 0 {
+		return nil, fmt.Errorf("%w: node %s belongs to no cluster yet, or its data was wiped; join through another node",
+			ErrNotMember, n.id.NodeID)
+	}
+	if n.raft.State() != raft.Leader {
+		return n.leaderForJoin(), nil
+	}
+	hash, err := tokenHash(req.GetToken(), n.id.ClusterID)
+	if err != nil {
+		return nil, err
+	}
+	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, peer.Node, time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	if result.Outcome != fsm.Committed {
+		return nil, fmt.Errorf("%w: %s", ErrToken, result.Detail)
+	}
+	n.learnAddress(peer.Node, req.GetAddress())
+	if !n.isMember(peer.Node) {
+		f := n.raft.AddNonvoter(raft.ServerID(peer.Node), raft.ServerAddress(peer.Node), 0, n.cfg.RequestTimeout)
+		if err := f.Error(); err != nil {
+			return nil, fmt.Errorf("add server: %w", proposalError(err))
+		}
+		n.log.Info("server joined", "node", peer.Node, "address", req.GetAddress())
+	}
+	return &peerv1.JoinResponse{Members: n.memberAddresses()}, nil
+}
+
+// leaderForJoin tells a node that wants to join whom to ask.
+func (n *Node) leaderForJoin() *peerv1.JoinResponse {
+	leader, err := n.leaderID()
+	if err != nil {
+		return &peerv1.JoinResponse{}
+	}
+	address, ok := n.addresses.Get(leader)
+	if !ok {
+		return &peerv1.JoinResponse{}
+	}
+	return &peerv1.JoinResponse{Leader: &peerv1.Member{NodeId: leader, Address: address}}
+}
+
+// isMember tells whether node is in the newest configuration.
+func (n *Node) isMember(node string) bool {
+	for _, s := range n.configuration().Servers {
+		if string(s.ID) == node {
+			return true
+		}
+	}
+	return false
+}

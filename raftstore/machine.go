@@ -1,0 +1,94 @@
+package raftstore
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/fsm"
+)
+
+var _ raft.BatchingFSM = (*machine)(nil)
+
+// machine lets raft drive an fsm.Machine. Raft calls its methods from one
+// goroutine.
+type machine struct {
+	*fsm.Machine
+
+	// onFailure is told of an error after which the machine takes no entries.
+	onFailure func(error)
+
+	// onConfiguration is told of each configuration that is applied.
+	onConfiguration func(raft.Configuration)
+}
+
+// applied is what raft hands to the proposer of an entry.
+type applied struct {
+	results []fsm.Result
+	err     error
+}
+
+// ApplyBatch implements [raft.BatchingFSM]. After a failure no entry is applied
+// any more, and since Snapshot fails too, raft drops none from its log.
+func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	entries := make([]fsm.Entry, len(logs))
+	for i, l := range logs {
+		entries[i] = fsm.Entry{Index: l.Index, Term: l.Term, Kind: fsm.EntryCommands, Data: l.Data}
+		if l.Type == raft.LogConfiguration {
+			entries[i].Kind = fsm.EntryConfiguration
+		}
+	}
+	results, err := m.Machine.Apply(entries)
+	if err != nil {
+		m.onFailure(fmt.Errorf("apply entries %d to %d: %w", logs[0].Index, logs[len(logs)-1].Index, err))
+	}
+	out := make([]any, len(logs))
+	for i, l := range logs {
+		if err != nil {
+			out[i] = applied{err: err}
+			continue
+		}
+		out[i] = applied{results: results[i]}
+		if l.Type == raft.LogConfiguration {
+			m.onConfiguration(raft.DecodeConfiguration(l.Data))
+		}
+	}
+	return out
+}
+
+// Apply implements [raft.FSM]. Raft uses ApplyBatch instead.
+func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
+
+// Snapshot implements [raft.FSM]. The state is on disk already, so a snapshot
+// only says so: it lets raft drop log entries.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := m.Machine.Err(); err != nil {
+		return nil, err
+	}
+	return durableSnapshot{}, nil
+}
+
+// Restore implements [raft.FSM] for a snapshot that the leader has sent.
+func (m *machine) Restore(r io.ReadCloser) error {
+	defer r.Close()
+	received, err := receivedFrom(r)
+	if err != nil {
+		return err
+	}
+	if err := m.Machine.Install(received); err != nil {
+		return fmt.Errorf("install snapshot: %w", err)
+	}
+	m.onConfiguration(received.configuration)
+	return nil
+}
+
+// durableSnapshot is the snapshot of a machine whose every applied entry is on
+// disk.
+type durableSnapshot struct{}
+
+// Persist implements [raft.FSMSnapshot].
+func (durableSnapshot) Persist(sink raft.SnapshotSink) error { return sink.Close() }
+
+// Release implements [raft.FSMSnapshot].
+func (durableSnapshot) Release() {}

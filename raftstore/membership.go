@@ -1,0 +1,166 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+)
+
+// Errors of membership changes.
+var (
+	// ErrNotMember: the node is not, or not yet, a member of the cluster.
+	ErrNotMember = errors.New("not a member of the cluster")
+
+	// ErrRemoved: the node was taken out of the cluster. It can't come back:
+	// delete its data directory and Init a new one, with a new node id.
+	ErrRemoved = errors.New("node was removed from the cluster")
+
+	// ErrQuorumAtRisk: the change would leave the cluster without a quorum of
+	// voters that answer. Bring voters back, or add some, before.
+	ErrQuorumAtRisk = errors.New("too few voters would be left")
+)
+
+// RemoveServer takes a server out of the cluster for good: its node id can
+// never come back. It is refused with ErrQuorumAtRisk where the voters that
+// would remain, and answer now, are no quorum. Call it on any node.
+func (n *Node) RemoveServer(ctx context.Context, nodeID string) error {
+	ctx, cancel := n.bound(ctx)
+	defer cancel()
+	for {
+		err := n.removeOnLeader(ctx, nodeID)
+		if !errors.Is(err, errNotLeader) {
+			return err
+		}
+		if n.leadership.wait(ctx) != nil {
+			return noLeader(ctx, err)
+		}
+	}
+}
+
+// removeOnLeader removes nodeID here if this node leads, else asks the leader.
+func (n *Node) removeOnLeader(ctx context.Context, nodeID string) error {
+	if err := n.live(); err != nil {
+		return err
+	}
+	if n.raft.State() == raft.Leader {
+		return n.remove(ctx, nodeID)
+	}
+	leader, err := n.leaderID()
+	if err != nil {
+		return err
+	}
+	return n.call(ctx, leader, methodRemove, &peerv1.RemoveRequest{NodeId: nodeID}, &peerv1.RemoveResponse{})
+}
+
+// remove does the removal on the leader. The leader doesn't remove itself: it
+// hands over first, and the next one does it.
+func (n *Node) remove(ctx context.Context, nodeID string) error {
+	if nodeID == n.id.NodeID {
+		if err := n.TransferLeadership(ctx); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w any more: it hands over to be removed", errNotLeader)
+	}
+	if !n.isMember(nodeID) {
+		return n.markRemoved(ctx, nodeID) // finishes a removal that was interrupted
+	}
+	if err := n.quorumWithout(ctx, nodeID); err != nil {
+		return err
+	}
+	f := n.raft.RemoveServer(raft.ServerID(nodeID), 0, n.cfg.RequestTimeout)
+	if err := f.Error(); err != nil {
+		return fmt.Errorf("remove server %s: %w", nodeID, proposalError(err))
+	}
+	n.log.Info("server removed", "node", nodeID)
+	return n.markRemoved(ctx, nodeID)
+}
+
+// markRemoved bars a node id for ever.
+func (n *Node) markRemoved(ctx context.Context, nodeID string) error {
+	result, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
+	if err != nil {
+		return err
+	}
+	if result.Outcome != fsm.Committed {
+		return fmt.Errorf("remove server %s: %s", nodeID, result.Detail)
+	}
+	return nil
+}
+
+// quorumWithout returns ErrQuorumAtRisk unless the voters but nodeID that
+// answer now are a quorum of all voters but nodeID.
+func (n *Node) quorumWithout(ctx context.Context, nodeID string) error {
+	var others []string
+	voters, answering := 0, 0
+	for _, s := range n.configuration().Servers {
+		switch id := string(s.ID); {
+		case s.Suffrage != raft.Voter || id == nodeID:
+		case id == n.id.NodeID:
+			voters++
+			answering++
+		default:
+			voters++
+			others = append(others, id)
+		}
+	}
+	attempt, cancel := context.WithTimeout(ctx, n.cfg.Timing.ElectionTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	answers := make([]bool, len(others))
+	for i, id := range others {
+		wg.Go(func() {
+			_, err := n.probe(attempt, id, nil)
+			answers[i] = err == nil
+		})
+	}
+	wg.Wait()
+	for _, ok := range answers {
+		if ok {
+			answering++
+		}
+	}
+	if answering < voters/2+1 {
+		return fmt.Errorf("%w: without %s there are %d voters, of which %d answer", ErrQuorumAtRisk, nodeID, voters, answering)
+	}
+	return nil
+}
+
+// Leave takes this node out of the cluster for good, as RemoveServer does, and
+// closes it. Its data directory can't be opened again.
+func (n *Node) Leave(ctx context.Context) error {
+	if err := n.RemoveServer(ctx, n.id.NodeID); err != nil {
+		return err
+	}
+	if err := markLeft(n.cfg.Dir); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	return n.Close()
+}
+
+// TransferLeadership hands leadership to the voter that is furthest ahead, and
+// returns when that has taken over the term. Where this node doesn't lead it
+// does nothing.
+func (n *Node) TransferLeadership(ctx context.Context) error {
+	if n.raft.State() != raft.Leader {
+		return nil
+	}
+	done := make(chan error, 1)
+	if !n.spawn(func(context.Context) { done <- n.raft.LeadershipTransfer().Error() }) {
+		return n.live()
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("hand over leadership: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

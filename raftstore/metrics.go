@@ -1,0 +1,159 @@
+package raftstore
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spire-raft/spire-raft/store"
+)
+
+const metricsNamespace = "spire_raft"
+
+// metrics are what a node counts as it works.
+type metrics struct {
+	commits      *prometheus.CounterVec // by outcome
+	commitTime   prometheus.Histogram
+	readIndexes  *prometheus.CounterVec // by outcome
+	watchEvents  prometheus.Counter
+	groupSize    prometheus.Histogram
+	scrubs       *prometheus.CounterVec // by outcome
+	hashMismatch prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: metricsNamespace, Name: name, Help: help})
+	}
+	byOutcome := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: metricsNamespace, Name: name, Help: help}, []string{"outcome"})
+	}
+	return &metrics{
+		commits: byOutcome("commits_total", "Transactions that this node asked to commit."),
+		commitTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: metricsNamespace, Name: "commit_seconds",
+			Help:    "Time from Commit to its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+		}),
+		readIndexes: byOutcome("read_index_rounds_total", "Confirmations of a read index that this node made or asked for."),
+		watchEvents: counter("watch_events_total", "Events delivered to watchers."),
+		groupSize: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: metricsNamespace, Name: "entry_commands",
+			Help:    "Commands in one log entry.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 13),
+		}),
+		scrubs:       byOutcome("scrubs_total", "Checks of the whole state."),
+		hashMismatch: counter("state_hash_mismatches_total", "State hashes of other nodes that differ at the same index."),
+	}
+}
+
+// all are the collectors of m.
+func (m *metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.commits, m.commitTime, m.readIndexes, m.watchEvents, m.groupSize, m.scrubs, m.hashMismatch}
+}
+
+// outcome names what became of a request, for a label.
+func outcome(err error) string {
+	for _, o := range []struct {
+		err  error
+		name string
+	}{
+		{store.ErrConflict, "conflict"},
+		{store.ErrUnknownOutcome, "unknown"},
+		{store.ErrNoLeader, "no_leader"},
+		{store.ErrNoSpace, "no_space"},
+		{store.ErrClosed, "closed"},
+		{store.ErrFailed, "failed"},
+	} {
+		if errors.Is(err, o.err) {
+			return o.name
+		}
+	}
+	if err != nil {
+		return "error"
+	}
+	return "ok"
+}
+
+func (m *metrics) committed(begun time.Time, err error) {
+	m.commits.WithLabelValues(outcome(err)).Inc()
+	m.commitTime.Observe(time.Since(begun).Seconds())
+}
+
+// statusCollector reports a node's Status when it is asked for metrics.
+type statusCollector struct {
+	node *Node
+}
+
+// statusGauge is one number of a Status.
+type statusGauge struct {
+	desc  *prometheus.Desc
+	value func(Status) float64
+}
+
+func gauge(name, help string, value func(Status) float64) statusGauge {
+	return statusGauge{prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, "", name), help, nil, nil), value}
+}
+
+var statusGauges = []statusGauge{
+	gauge("term", "Current raft term.", func(s Status) float64 { return float64(s.Term) }),
+	gauge("is_leader", "1 on the leader.", func(s Status) float64 { return truth(s.Role == RoleLeader) }),
+	gauge("has_leader", "1 where a leader is known.", func(s Status) float64 { return truth(s.Leader != "") }),
+	gauge("failed", "1 where the node's storage failed and the node has stopped itself.", func(s Status) float64 { return truth(s.Err != nil) }),
+	gauge("last_log_index", "End of the log.", func(s Status) float64 { return float64(s.LastLogIndex) }),
+	gauge("commit_index", "Commit index known to this node.", func(s Status) float64 { return float64(s.CommitIndex) }),
+	gauge("applied_index", "Last entry that changed the state.", func(s Status) float64 { return float64(s.AppliedIndex) }),
+	gauge("revision", "Newest revision.", func(s Status) float64 { return float64(s.Cursor.Revision) }),
+	gauge("staleness_seconds", "Age of the data, at most; negative where unknown.", func(s Status) float64 { return s.Staleness.Seconds() }),
+	gauge("leader_last_contact_seconds", "Time since the leader was heard.", func(s Status) float64 { return s.LastContact.Seconds() }),
+	gauge("disk_free_bytes", "Free space of the data directory.", func(s Status) float64 { return float64(s.DiskFreeBytes) }),
+	gauge("disk_low", "1 where the free space is below the reserve.", func(s Status) float64 { return truth(s.DiskLow) }),
+	gauge("watchers", "Open watchers.", func(s Status) float64 { return float64(s.Watchers) }),
+	gauge("peers", "Other servers in the configuration.", func(s Status) float64 { return float64(len(s.Peers)) }),
+	gauge("diverged", "1 where a state hash differed from another node's.", func(s Status) float64 { return truth(s.Diverged) }),
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Describe implements [prometheus.Collector].
+func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, g := range statusGauges {
+		out <- g.desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.node.Status()
+	for _, g := range statusGauges {
+		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(s))
+	}
+}
+
+// register registers the node's metrics, and returns what undoes it.
+func (n *Node) register() (undo func(), err error) {
+	r := n.cfg.Registerer
+	if r == nil {
+		return func() {}, nil
+	}
+	var done []prometheus.Collector
+	undo = func() {
+		for _, c := range done {
+			r.Unregister(c)
+		}
+	}
+	for _, c := range append(n.metrics.all(), &statusCollector{n}) {
+		if err := r.Register(c); err != nil {
+			undo()
+			return nil, err
+		}
+		done = append(done, c)
+	}
+	return undo, nil
+}

@@ -1,0 +1,239 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/raftstore/internal/addressbook"
+	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
+	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/store/txn"
+	"github.com/spire-raft/spire-raft/transport"
+	"github.com/spire-raft/spire-raft/transport/rpc"
+)
+
+var _ store.Store = (*Node)(nil)
+
+// Node is a member of a cluster: a [store.Store] whose state is the cluster's.
+// Open makes one. Its methods may be called concurrently.
+type Node struct {
+	*txn.Runner // Put, Get, Delete, Count, Begin and Revision
+
+	cfg        Config
+	log        *slog.Logger
+	id         identity.Identity
+	advertised string // where peers reach this node
+
+	// What the node runs on, from the disk up. Open sets them in this order,
+	// Close releases them in the reverse one.
+	unlock    func() error
+	logs      *logstore.Store
+	machine   *machine
+	addresses *addressbook.Book
+	disk      *disk.Watcher
+	transport *transport.Transport
+	clients   *rpc.Peers
+	raft      *raft.Raft
+	gossip    *gossip.Gossip
+	proposer  *proposer
+	metrics   *metrics
+	unmetric  func()
+
+	rounds     rounds
+	freshness  freshness
+	leadership leadership
+	peers      peers
+	watchers   watchers
+	trusted    trusted
+	diverged   atomic.Bool
+
+	notify   chan bool             // raft's news of this node's leadership
+	observed chan raft.Observation // raft's news of other leaders
+	observer *raft.Observer
+
+	ended   chan struct{} // closed when the node begins to close, or fails
+	end     func()        // closes ended
+	cancel  context.CancelFunc
+	running sync.WaitGroup // every goroutine of the node
+
+	mu      sync.Mutex      // guards the fields below
+	base    context.Context // ends with the node
+	closing bool
+	failed  error         // why the node has stopped itself
+	done    chan struct{} // closed when Close has done everything
+	closed  error         // the result of Close, once done
+}
+
+// Addr is the address that the node listens on.
+func (n *Node) Addr() net.Addr { return n.transport.Addr() }
+
+// GossipAddr is the address that the node gossips on, empty without gossip.
+func (n *Node) GossipAddr() string {
+	if n.gossip == nil {
+		return ""
+	}
+	return n.gossip.Addr()
+}
+
+// spawn runs fn in a goroutine that Close waits for; its context ends when Close
+// begins. It returns false, and doesn't run fn, where that is so already.
+func (n *Node) spawn(fn func(ctx context.Context)) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing {
+		return false
+	}
+	ctx := n.base
+	n.running.Go(func() { fn(ctx) })
+	return true
+}
+
+// bound gives ctx the deadline of a request that has none.
+func (n *Node) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, n.cfg.RequestTimeout)
+}
+
+// live returns ErrFailed or ErrClosed where the node is not up.
+func (n *Node) live() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed != nil {
+		return n.failed
+	}
+	if n.closing {
+		return store.ErrClosed
+	}
+	return nil
+}
+
+// failure returns why the node has stopped itself, if it has.
+func (n *Node) failure() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.failed
+}
+
+// explain replaces err by the reason that the node is down, if it is.
+func (n *Node) explain(err error) error {
+	if live := n.live(); live != nil {
+		return live
+	}
+	return err
+}
+
+// fail stops the node for good after a storage error: what it would write or
+// read from now on can't be trusted, nor can it know whether what it was
+// writing is on disk. Requests under way end in ErrUnknownOutcome, later ones,
+// reads included, in ErrFailed, until the process opens the node anew.
+func (n *Node) fail(cause error) {
+	n.mu.Lock()
+	if n.failed != nil || n.closing {
+		n.mu.Unlock()
+		return
+	}
+	n.failed = fmt.Errorf("%w: node %s: %w; mend the cause and start it again", store.ErrFailed, n.id.NodeID, cause)
+	why := n.failed
+	n.mu.Unlock()
+
+	n.log.Error("storage failed, this node stops itself", "error", cause)
+	n.end()
+	n.spawn(func(context.Context) {
+		n.Runner.End(why)
+		if n.raft != nil {
+			n.raft.Shutdown()
+		}
+	})
+}
+
+// handOverTimeout bounds how long Close tries to hand leadership over.
+const handOverTimeout = 2 * time.Second
+
+// Close implements [store.Store]. A leader hands over first, so that the
+// others need not wait for a timeout to elect one.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	if n.closing {
+		n.mu.Unlock()
+		<-n.done
+		return n.closed
+	}
+	n.mu.Unlock()
+	n.handOver()
+
+	n.mu.Lock()
+	if n.closing {
+		n.mu.Unlock()
+		<-n.done
+		return n.closed
+	}
+	n.closing = true
+	n.mu.Unlock()
+
+	n.closed = n.shutdown()
+	close(n.done)
+	return n.closed
+}
+
+// handOver makes a voter that is up to date the leader, if this node leads.
+func (n *Node) handOver() {
+	if voters, _ := n.otherVoters(); len(voters) == 0 || n.failure() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.base, handOverTimeout)
+	defer cancel()
+	if err := n.TransferLeadership(ctx); err != nil {
+		n.log.Warn("leadership not handed over, an election will follow", "error", err)
+	}
+}
+
+// shutdown ends everything, callers first, then raft, then what it stands on.
+func (n *Node) shutdown() error {
+	n.end()
+	n.Runner.End(store.ErrClosed)
+	var errs []error
+	if n.gossip != nil {
+		errs = append(errs, n.gossip.Close())
+	}
+	if err := n.raft.Shutdown().Error(); err != nil {
+		errs = append(errs, fmt.Errorf("stop raft: %w", err))
+	}
+	n.cancel()
+	n.raft.DeregisterObserver(n.observer)
+	n.clients.Close()
+	errs = append(errs, n.transport.Close())
+	n.running.Wait()
+	n.unmetric()
+	return errors.Join(append(errs, n.release())...)
+}
+
+// release gives back the data directory. Open uses it too, when it gives up.
+func (n *Node) release() error {
+	var errs []error
+	if n.disk != nil {
+		n.disk.Close()
+	}
+	if n.machine != nil {
+		errs = append(errs, n.machine.Close())
+	}
+	if n.logs != nil {
+		errs = append(errs, n.logs.Close())
+	}
+	if n.unlock != nil {
+		errs = append(errs, n.unlock())
+	}
+	return errors.Join(errs...)
+}

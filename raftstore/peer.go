@@ -1,0 +1,129 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// Methods of the peer protocol. The numbers are on the wire.
+const (
+	methodPropose   = 1
+	methodReadIndex = 2
+	methodProbe     = 3
+	methodJoin      = 4
+	methodRemove    = 5
+)
+
+// handle answers one request of a peer. What a peer may ask depends on what its
+// stream was authorized for.
+func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, body []byte) ([]byte, error) {
+	if err := n.live(); err != nil {
+		return nil, err
+	}
+	peer := conn.Peer()
+	if conn.Kind() == transport.Join {
+		if method != methodJoin {
+			return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)
+		}
+		return answer(body, &peerv1.JoinRequest{}, func(req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+			return n.handleJoin(ctx, peer, req)
+		})
+	}
+	if method == methodProbe {
+		return answer(body, &peerv1.ProbeRequest{}, n.handleProbe)
+	}
+	if n.raft.State() != raft.Leader {
+		return nil, fmt.Errorf("%w: node %s", errNotLeader, n.id.NodeID)
+	}
+	if !n.isMember(peer.Node) {
+		return nil, fmt.Errorf("%w: node %s", ErrNotMember, peer.Node)
+	}
+	switch method {
+	case methodPropose:
+		return answer(body, &peerv1.ProposeRequest{}, func(req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
+			return n.handlePropose(ctx, req)
+		})
+	case methodReadIndex:
+		return answer(body, &peerv1.ReadIndexRequest{}, func(req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
+			return n.handleReadIndex(ctx, req)
+		})
+	case methodRemove:
+		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
+			return &peerv1.RemoveResponse{}, n.remove(ctx, req.GetNodeId())
+		})
+	}
+	return nil, fmt.Errorf("%w: method %d", errBadRequest, method)
+}
+
+// answer decodes a request, handles it and encodes its response.
+func answer[Req, Resp proto.Message](body []byte, req Req, handle func(Req) (Resp, error)) ([]byte, error) {
+	if err := proto.Unmarshal(body, req); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	resp, err := handle(req)
+	if err != nil {
+		return nil, err
+	}
+	return proto.Marshal(resp)
+}
+
+func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
+	if err := fsm.CheckCommand(req.GetCommand()); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	r, err := n.proposeHere(ctx, req.GetCommand(), req.GetGrows())
+	if err != nil {
+		return nil, err
+	}
+	return &peerv1.ProposeResponse{
+		Outcome:  uint32(r.Outcome),
+		Revision: uint64(r.Revision),
+		Numbers:  r.Numbers,
+		Detail:   r.Detail,
+	}, nil
+}
+
+func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
+	r, err := n.rounds.join(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if req.GetAppliedIndex() < r.index {
+		n.proposer.nudge() // else the peer waits for raft's CommitTimeout
+	}
+	return &peerv1.ReadIndexResponse{Index: r.index}, nil
+}
+
+func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
+	n.learn(req.GetMembers())
+	position := n.machine.Position()
+	resp := &peerv1.ProbeResponse{
+		Term:          n.raft.CurrentTerm(),
+		AppliedIndex:  position.Index,
+		DiskFreeBytes: n.disk.Free(),
+		DiskLow:       n.disk.Low(),
+	}
+	resp.HashIndex, resp.Hash = n.checkpoint()
+	return resp, nil
+}
+
+// probe asks a node for its term and health.
+func (n *Node) probe(ctx context.Context, node string, members []*peerv1.Member) (*peerv1.ProbeResponse, error) {
+	var resp peerv1.ProbeResponse
+	if err := n.call(ctx, node, methodProbe, &peerv1.ProbeRequest{Members: members}, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+// errBadRequest: a peer sent what no version of this node sends.
+var errBadRequest = errors.New("bad request")

@@ -1,0 +1,96 @@
+package raftstore
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+)
+
+// caughtUpLag is how many entries a server may lag and still count as caught
+// up.
+const caughtUpLag = 100
+
+// peers is what a leader knows of the other servers.
+type peers struct {
+	mu     sync.Mutex // guards health
+	health map[string]peerHealth
+}
+
+// peerHealth is what a peer told last.
+type peerHealth struct {
+	// Contact is when it last answered, CaughtUp since when every answer had
+	// it within caughtUpLag. Zero means never.
+	Contact  time.Time
+	CaughtUp time.Time
+
+	AppliedIndex  uint64
+	DiskFreeBytes uint64
+	DiskLow       bool
+}
+
+// reset forgets everything, at the beginning of a term of office.
+func (p *peers) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.health = make(map[string]peerHealth)
+}
+
+// seen notes an answer; applied is the leader's index at the time.
+func (p *peers) seen(id string, resp *peerv1.ProbeResponse, applied uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	h := p.health[id]
+	h.Contact = now
+	h.AppliedIndex = resp.GetAppliedIndex()
+	h.DiskFreeBytes = resp.GetDiskFreeBytes()
+	h.DiskLow = resp.GetDiskLow()
+	switch {
+	case h.AppliedIndex+caughtUpLag < applied:
+		h.CaughtUp = time.Time{}
+	case h.CaughtUp.IsZero():
+		h.CaughtUp = now
+	}
+	p.health[id] = h
+}
+
+// missed notes that a peer did not answer.
+func (p *peers) missed(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.health[id]
+	h.CaughtUp = time.Time{}
+	p.health[id] = h
+}
+
+// caughtUpFor is how long a peer has been caught up.
+func (p *peers) caughtUpFor(id string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.health[id]; !h.CaughtUp.IsZero() {
+		return time.Since(h.CaughtUp)
+	}
+	return 0
+}
+
+// lowOnDisk returns a peer whose disk is low, if there is one that answered
+// within the last maxAge.
+func (p *peers) lowOnDisk(maxAge time.Duration) (string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, h := range p.health {
+		if h.DiskLow && time.Since(h.Contact) < maxAge {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// all returns a copy of what is known.
+func (p *peers) all() map[string]peerHealth {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.health)
+}

@@ -1,0 +1,272 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+const (
+	// groupBytesMax and groupCommandsMax bound how many waiting commands share
+	// a log entry. A command over groupBytesMax has an entry of its own. Raft
+	// sends up to appendEntriesMax entries at once, so this bounds its memory.
+	groupBytesMax    = 1 << 20
+	groupCommandsMax = 4096
+
+	// groupsInFlight entries may be on their way through raft. While one is
+	// being applied the next is written to the log; more would only make the
+	// groups smaller.
+	groupsInFlight = 2
+
+	// queuedMax commands wait for an entry. Further callers wait for a place.
+	queuedMax = 4096
+
+	// nudgeDelay is how long the leader waits for more writes before it makes
+	// followers learn of the last commit. They would otherwise hear of it
+	// after raft's CommitTimeout.
+	nudgeDelay = time.Millisecond
+)
+
+// errNotLeader means that a command was not taken, for certain: another node
+// leads, or none.
+var errNotLeader = errors.New("not the leader")
+
+// proposer commits commands on the leader: it groups those that wait into one
+// entry and hands results back. It runs on every node; raft refuses the entries
+// of one that does not lead.
+type proposer struct {
+	raft  *raft.Raft
+	queue chan *proposal
+	done  chan struct{} // closed when run and complete have ended
+
+	// inFlight hands entries from run to complete, in order.
+	inFlight chan group
+	slots    chan struct{} // one token for each entry in flight
+
+	groupSize prometheus.Observer
+	settled   chan struct{} // an entry was committed and applied here
+	nudges    chan struct{}
+}
+
+// proposal is one command and the way back to its caller.
+type proposal struct {
+	command []byte
+	state   atomic.Uint32 // a proposalState
+	result  fsm.Result
+	err     error
+	done    chan struct{} // closed when result and err are set
+}
+
+// A proposal is queued until run takes it or its caller gives up, whichever is
+// first.
+const (
+	proposalQueued = iota
+	proposalTaken
+	proposalWithdrawn
+)
+
+// group is a log entry on its way.
+type group struct {
+	future    raft.ApplyFuture
+	proposals []*proposal
+}
+
+func newProposer(r *raft.Raft, groupSize prometheus.Observer) *proposer {
+	return &proposer{
+		raft:      r,
+		queue:     make(chan *proposal, queuedMax),
+		done:      make(chan struct{}),
+		inFlight:  make(chan group, groupsInFlight),
+		slots:     make(chan struct{}, groupsInFlight),
+		groupSize: groupSize,
+		settled:   make(chan struct{}, 1),
+		nudges:    make(chan struct{}, 1),
+	}
+}
+
+// propose commits command and returns its result once it is applied here. Its
+// error is errNotLeader or the context's where the command was not taken, else
+// ErrUnknownOutcome.
+func (p *proposer) propose(ctx context.Context, command []byte) (fsm.Result, error) {
+	pr := &proposal{command: command, done: make(chan struct{})}
+	select {
+	case p.queue <- pr:
+	case <-p.done:
+		return fsm.Result{}, errNotLeader
+	case <-ctx.Done():
+		return fsm.Result{}, ctx.Err()
+	}
+	select {
+	case <-pr.done:
+		return pr.result, pr.err
+	case <-p.done:
+	case <-ctx.Done():
+	}
+	if pr.state.CompareAndSwap(proposalQueued, proposalWithdrawn) {
+		if ctx.Err() != nil {
+			return fsm.Result{}, ctx.Err()
+		}
+		return fsm.Result{}, errNotLeader
+	}
+	select {
+	case <-pr.done:
+		return pr.result, pr.err
+	default:
+		return fsm.Result{}, unknownOutcome(ctx.Err())
+	}
+}
+
+// nudge makes followers learn of the last commit at once.
+func (p *proposer) nudge() { signal(p.nudges) }
+
+// signal sets the flag that ch, of capacity 1, stands for.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// run takes proposals and gives them to raft until ctx ends.
+func (p *proposer) run(ctx context.Context) {
+	completed := make(chan struct{})
+	go func() {
+		defer close(completed)
+		p.complete()
+	}()
+	defer func() {
+		close(p.inFlight)
+		<-completed
+		close(p.done)
+	}()
+
+	idle := time.NewTimer(nudgeDelay)
+	defer idle.Stop()
+	for {
+		select {
+		case first := <-p.queue:
+			if !p.submit(ctx, first) {
+				return
+			}
+			idle.Stop()
+		case <-p.settled:
+			idle.Reset(nudgeDelay)
+		case <-idle.C:
+			p.announce()
+		case <-p.nudges:
+			p.announce()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// announce appends an entry that carries the commit index to the followers. A
+// barrier reaches no state machine, so that read indexes don't count it.
+func (p *proposer) announce() {
+	if p.raft.State() == raft.Leader {
+		p.raft.Barrier(raftEnqueueTimeout)
+	}
+}
+
+// raftEnqueueTimeout bounds the wait for raft to take an entry. A leader whose
+// disk hangs for longer refuses writes.
+const raftEnqueueTimeout = 5 * time.Second
+
+// submit waits for a free slot and then gives raft one entry with first and
+// what else waits. It returns false when ctx ended before.
+func (p *proposer) submit(ctx context.Context, first *proposal) bool {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	proposals, commands := p.gather(first)
+	if len(proposals) == 0 {
+		<-p.slots
+		return true
+	}
+	p.groupSize.Observe(float64(len(commands)))
+	future := p.raft.Apply(fsm.EncodeEnvelope(commands), raftEnqueueTimeout)
+	p.inFlight <- group{future: future, proposals: proposals}
+	return true
+}
+
+// gather takes first and further waiting proposals, up to the bounds of a group.
+func (p *proposer) gather(first *proposal) ([]*proposal, [][]byte) {
+	var (
+		proposals []*proposal
+		commands  [][]byte
+		size      int
+	)
+	take := func(pr *proposal) {
+		if pr.state.CompareAndSwap(proposalQueued, proposalTaken) {
+			proposals = append(proposals, pr)
+			commands = append(commands, pr.command)
+			size += len(pr.command)
+		}
+	}
+	take(first)
+	for size < groupBytesMax && len(proposals) < groupCommandsMax {
+		select {
+		case pr := <-p.queue:
+			take(pr)
+		default:
+			return proposals, commands
+		}
+	}
+	return proposals, commands
+}
+
+// complete hands results back, entry by entry, until inFlight is closed. Futures
+// resolve in order; one that raft has not resolved when it shuts down fails.
+func (p *proposer) complete() {
+	for g := range p.inFlight {
+		err := g.future.Error()
+		<-p.slots
+		signal(p.settled)
+		var results []fsm.Result
+		if err == nil {
+			a := g.future.Response().(applied)
+			results, err = a.results, a.err
+		}
+		if err != nil {
+			err = proposalError(err)
+		}
+		for i, pr := range g.proposals {
+			if pr.err = err; err == nil {
+				pr.result = results[i]
+			}
+			close(pr.done)
+		}
+	}
+}
+
+// proposalError tells apart the errors of raft after which the entry is
+// certainly not in the log. All others leave the outcome open.
+func proposalError(err error) error {
+	for _, definite := range []error{
+		raft.ErrNotLeader, raft.ErrEnqueueTimeout, raft.ErrLeadershipTransferInProgress, raft.ErrAbortedByRestore,
+	} {
+		if errors.Is(err, definite) {
+			return fmt.Errorf("%w: %w", errNotLeader, err)
+		}
+	}
+	return unknownOutcome(err)
+}
+
+// unknownOutcome is store.ErrUnknownOutcome because of cause.
+func unknownOutcome(cause error) error {
+	if cause == nil {
+		return fmt.Errorf("%w: the node was closed while the write was on its way", store.ErrUnknownOutcome)
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, cause)
+}

@@ -1,0 +1,70 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// appendEntriesMax entries may go to a follower at once. Together with
+	// groupBytesMax it bounds the memory of a request.
+	appendEntriesMax = 64
+
+	// logCacheEntries of the log are kept in memory for followers that lag.
+	logCacheEntries = 256
+
+	// commitTimeout is when an idle leader tells followers the commit index
+	// again. The proposer tells it much sooner after each write.
+	commitTimeout = 50 * time.Millisecond
+
+	// compactInterval is the time between looks at the length of the log.
+	compactInterval = 10 * time.Second
+
+	// neverInterval switches a periodic job of raft off.
+	neverInterval = 1000 * time.Hour
+)
+
+func (n *Node) raftConfig(log hclog.Logger) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(n.id.NodeID)
+	c.HeartbeatTimeout = n.cfg.Timing.HeartbeatTimeout
+	c.ElectionTimeout = n.cfg.Timing.ElectionTimeout
+	c.LeaderLeaseTimeout = n.cfg.Timing.LeaderLeaseTimeout
+	c.CommitTimeout = commitTimeout
+	c.MaxAppendEntries = appendEntriesMax
+	c.TrailingLogs = n.cfg.Log.TrailingEntries
+	c.ShutdownOnRemove = false
+	c.NotifyCh = n.notify
+	c.Logger = log
+	c.NoLegacyTelemetry = true
+
+	// The machine's state is durable and its own snapshot, so there is nothing
+	// to restore, and raft's count of entries since the last snapshot, which
+	// begins anew at each start, says nothing: compactLog looks itself.
+	c.NoSnapshotRestoreOnStart = true
+	c.SnapshotInterval = neverInterval
+	c.SnapshotThreshold = n.cfg.Log.CompactEntries
+	return c
+}
+
+// compactLog drops log entries that are in the state, but for those that
+// followers may still need.
+func (n *Node) compactLog(ctx context.Context) {
+	every(ctx, compactInterval, func() {
+		first, err := n.logs.FirstIndex()
+		if err != nil {
+			return // the log store has told why
+		}
+		if n.raft.LastIndex()-first < n.cfg.Log.TrailingEntries+n.cfg.Log.CompactEntries {
+			return
+		}
+		err = n.raft.Snapshot().Error()
+		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
+			n.log.Warn("log not compacted", "error", err)
+		}
+	})
+}

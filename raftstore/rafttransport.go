@@ -1,0 +1,78 @@
+package raftstore
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// Settings of raft's own transport, on top of ours.
+const (
+	raftPoolConns = 3
+	raftIOTimeout = 5 * time.Second
+
+	// snapshotBytesPerTimeout is how much of a snapshot must pass in one
+	// raftIOTimeout. Raft's default of 256 KiB would let a stuck transfer of
+	// 4 GiB hang for a day.
+	snapshotBytesPerTimeout = 32 << 20
+)
+
+// raftTransport is raft's network transport without the fast path for
+// heartbeats. Raft runs the fast path on the connection's goroutine, beside
+// its main one, and both change term and state: committed entries could then
+// differ between nodes (hashicorp/raft#695). Without a handler heartbeats queue
+// with all other requests. They then wait behind a disk that stalls, which is
+// why HeartbeatTimeout is not shorter.
+type raftTransport struct {
+	*raft.NetworkTransport
+}
+
+var (
+	_ raft.Transport   = (*raftTransport)(nil)
+	_ raft.WithPreVote = (*raftTransport)(nil)
+)
+
+// SetHeartbeatHandler ignores the handler.
+func (*raftTransport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+func newRaftTransport(t *transport.Transport, self string, log hclog.Logger) *raftTransport {
+	n := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:                  &streamLayer{Listener: t.Listener(transport.Raft), transport: t, self: nodeAddr(self)},
+		Logger:                  log,
+		MaxPool:                 raftPoolConns,
+		Timeout:                 raftIOTimeout,
+		MsgpackUseNewTimeFormat: true,
+	})
+	n.TimeoutScale = snapshotBytesPerTimeout
+	return &raftTransport{n}
+}
+
+// streamLayer gives raft its streams. An address is a node id here: the
+// transport looks up where the node is and makes sure that it is that node,
+// so that a change of address changes no configuration.
+type streamLayer struct {
+	net.Listener
+	transport *transport.Transport
+	self      nodeAddr
+}
+
+// Dial implements [raft.StreamLayer].
+func (s *streamLayer) Dial(node raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.transport.Dial(ctx, transport.Raft, string(node))
+}
+
+// Addr implements [net.Listener] with the node's own id.
+func (s *streamLayer) Addr() net.Addr { return s.self }
+
+// nodeAddr is a node id as a network address.
+type nodeAddr string
+
+func (nodeAddr) Network() string  { return "spire-raft" }
+func (a nodeAddr) String() string { return string(a) }

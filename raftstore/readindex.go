@@ -1,0 +1,147 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// readIndex returns a confirmed round that began after the call. It asks again
+// until there is a leader or ctx ends.
+func (n *Node) readIndex(ctx context.Context) (*round, error) {
+	for {
+		r, err := n.rounds.join(ctx)
+		if err == nil {
+			return r, nil
+		}
+		if live := n.live(); live != nil {
+			return nil, live
+		}
+		if n.leadership.wait(ctx) != nil {
+			return nil, noLeader(ctx, err)
+		}
+	}
+}
+
+// noLeader is store.ErrNoLeader after a request that tried until ctx ended and
+// last met err.
+func noLeader(ctx context.Context, err error) error {
+	cause := ctx.Err()
+	if errors.Is(err, cause) {
+		return fmt.Errorf("%w in time: %w", store.ErrNoLeader, err)
+	}
+	return fmt.Errorf("%w in time: %w; last attempt: %w", store.ErrNoLeader, cause, err)
+}
+
+// confirm does one round: here if this node leads, else by asking the leader.
+func (n *Node) confirm(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.ElectionTimeout)
+	defer cancel()
+	if n.raft.State() == raft.Leader {
+		return n.confirmAsLeader(ctx)
+	}
+	leader, err := n.leaderID()
+	if err != nil {
+		return 0, err
+	}
+	var resp peerv1.ReadIndexResponse
+	req := &peerv1.ReadIndexRequest{AppliedIndex: n.machine.Position().Index}
+	if err := n.call(ctx, leader, methodReadIndex, req, &resp); err != nil {
+		return 0, err
+	}
+	return resp.GetIndex(), nil
+}
+
+// confirmAsLeader returns an index that covers everything acknowledged before
+// the call.
+//
+// Whatever was acknowledged in this term was first applied here, and whatever
+// was before it is applied here too once the entry is that this leader appended
+// when it took office (term-start). So the applied index covers all, unless
+// another leader took over before the round began. That one had votes of a
+// quorum, and a voter has the new term on disk before it votes: where a quorum
+// answers that it knows no later term, nobody had taken over.
+//
+// Raft's own VerifyLeader doesn't serve: it counts non-voters, and
+// answers to requests from before the call.
+func (n *Node) confirmAsLeader(ctx context.Context) (uint64, error) {
+	term := n.raft.CurrentTerm()
+	position := n.machine.Position()
+	if position.TermStart != term {
+		return 0, fmt.Errorf("%w yet: the start of term %d is not applied", errNotLeader, term)
+	}
+	if err := n.quorumKnowsNoTermAfter(ctx, term); err != nil {
+		return 0, err
+	}
+	if n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term {
+		return 0, fmt.Errorf("%w of term %d any more", errNotLeader, term)
+	}
+	return position.Index, nil
+}
+
+// quorumKnowsNoTermAfter asks the voters and returns as soon as a quorum, this
+// node included, has answered with term or an earlier one.
+func (n *Node) quorumKnowsNoTermAfter(ctx context.Context, term uint64) error {
+	voters, self := n.otherVoters()
+	needed := (len(voters)+1)/2 + 1
+	if !self {
+		return fmt.Errorf("%w: this node is no voter", errNotLeader)
+	}
+	needed-- // this node itself
+	if needed == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx) // ends the calls that are not needed any more
+	defer cancel()
+	answers := make(chan error, len(voters))
+	for _, id := range voters {
+		go func() {
+			resp, err := n.probe(ctx, id, nil)
+			if err == nil && resp.GetTerm() > term {
+				err = fmt.Errorf("%w: node %s is in term %d, after %d", errNotLeader, id, resp.GetTerm(), term)
+			}
+			answers <- err
+		}()
+	}
+	var last error
+	for range voters {
+		err := <-answers
+		if err != nil {
+			last = err
+			continue
+		}
+		if needed--; needed == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("no quorum confirms this leader: %w", last)
+}
+
+// otherVoters returns the voters of the newest configuration but this node, and
+// whether this node is one.
+func (n *Node) otherVoters() (ids []string, self bool) {
+	for _, s := range n.configuration().Servers {
+		switch {
+		case s.Suffrage != raft.Voter:
+		case string(s.ID) == n.id.NodeID:
+			self = true
+		default:
+			ids = append(ids, string(s.ID))
+		}
+	}
+	return ids, self
+}
+
+// configuration is the newest configuration, committed or not.
+func (n *Node) configuration() raft.Configuration {
+	f := n.raft.GetConfiguration()
+	if f.Error() != nil {
+		return raft.Configuration{}
+	}
+	return f.Configuration()
+}

@@ -1,0 +1,136 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/transport"
+	"github.com/spire-raft/spire-raft/transport/rpc"
+)
+
+// dialBackoffMax bounds the time between attempts to reach a peer: one that
+// has restarted should be found soon.
+const dialBackoffMax = 250 * time.Millisecond
+
+// rpcConfig bounds the connections of the peer protocol. A frame holds the
+// largest command.
+var rpcConfig = rpc.Config{FrameBytesMax: 8 << 20}
+
+func (n *Node) newClients() *rpc.Peers {
+	return rpc.NewPeers(rpc.PeersConfig{
+		Dial: func(ctx context.Context, node string) (net.Conn, error) {
+			return n.transport.Dial(ctx, transport.Peer, node)
+		},
+		BackoffMax: dialBackoffMax,
+		Client:     rpcConfig,
+	})
+}
+
+// serve answers requests on the streams of one kind until ctx ends.
+func (n *Node) serve(ctx context.Context, kind transport.Kind) {
+	cfg := rpcConfig
+	cfg.Log = n.log
+	err := rpc.ServeListener(ctx, n.transport.Listener(kind), cfg, func(c net.Conn) rpc.Handler {
+		conn := c.(*transport.Conn) // what a transport's listener accepts
+		return func(ctx context.Context, method uint8, body []byte) ([]byte, error) {
+			resp, err := n.handle(ctx, conn, method, body)
+			return resp, encodeError(err)
+		}
+	})
+	if err != nil && n.live() == nil {
+		n.log.Error("no more streams are accepted", "kind", kind.String(), "error", err)
+	}
+}
+
+// call sends a request to a node and decodes its response.
+func (n *Node) call(ctx context.Context, node string, method uint8, req, resp proto.Message) error {
+	return roundTrip(func(body []byte) ([]byte, error) { return n.clients.Call(ctx, node, method, body) }, req, resp)
+}
+
+// roundTrip encodes req, sends it and decodes the response. Where the request
+// certainly had no effect because it did not arrive, or not at the leader, the
+// error is errNotLeader; where it may have had one, ErrUnknownOutcome.
+func roundTrip(send func(body []byte) ([]byte, error), req, resp proto.Message) error {
+	body, err := proto.Marshal(req)
+	if err != nil {
+		return err
+	}
+	answer, err := send(body)
+	if err != nil {
+		return decodeError(err)
+	}
+	if err := proto.Unmarshal(answer, resp); err != nil {
+		return fmt.Errorf("%w: response: %w", store.ErrUnknownOutcome, err)
+	}
+	return nil
+}
+
+// The codes of errors on the wire, and what they stand for on both sides. A
+// node that doesn't know a code takes it as an unknown outcome.
+var errorCodes = []struct {
+	code uint32
+	err  error
+}{
+	{1, errNotLeader},
+	{2, store.ErrUnknownOutcome},
+	{3, store.ErrNoSpace},
+	{4, store.ErrInvalid},
+	{5, store.ErrTooLarge},
+	{6, ErrToken},
+	{7, ErrNotMember},
+	{8, ErrRemoved},
+	{9, ErrQuorumAtRisk},
+	{10, errBadRequest},
+}
+
+// encodeError gives err its code. A node that is closed or has failed without
+// having taken the request is not the leader, to its peers.
+func encodeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, store.ErrUnknownOutcome) { // goes before whatever caused it
+		return &rpc.Error{Code: 2, Message: err.Error()}
+	}
+	if errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrFailed) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("%w: %w", errNotLeader, err)
+	}
+	for _, c := range errorCodes {
+		if errors.Is(err, c.err) {
+			return &rpc.Error{Code: c.code, Message: err.Error()}
+		}
+	}
+	return err
+}
+
+// decodeError is the error of a call.
+func decodeError(err error) error {
+	var remote *rpc.Error
+	if !errors.As(err, &remote) {
+		if errors.Is(err, rpc.ErrNotSent) {
+			return fmt.Errorf("%w: %w", errNotLeader, err)
+		}
+		return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
+	}
+	for _, c := range errorCodes {
+		if c.code == remote.Code {
+			return &remoteError{text: remote.Message, is: c.err}
+		}
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
+}
+
+// remoteError is the error of another node, as it told it.
+type remoteError struct {
+	text string
+	is   error
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.is }

@@ -1,0 +1,153 @@
+package raftstore
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// Role is what a node is in its cluster.
+type Role string
+
+// The roles of a node. One that is not part of a cluster yet is a non-voter.
+const (
+	RoleLeader    Role = "leader"
+	RoleFollower  Role = "follower"
+	RoleCandidate Role = "candidate"
+	RoleNonVoter  Role = "non-voter"
+	RoleFailed    Role = "failed"
+	RoleClosed    Role = "closed"
+)
+
+// Status is what a node knows of itself and its cluster at one time.
+type Status struct {
+	ClusterID string
+	NodeID    string
+	Role      Role
+
+	// Err says why the node has failed, if its role is RoleFailed.
+	Err error
+
+	// Term is raft's current term, Leader the node that leads it, empty where
+	// none is known.
+	Term   uint64
+	Leader string
+
+	// LastLogIndex is the end of the node's log. CommitIndex is what the node
+	// knows to be committed. AppliedIndex is the last entry that changed its
+	// state; entries that only raft uses are not counted, so it may stay
+	// behind CommitIndex.
+	LastLogIndex uint64
+	CommitIndex  uint64
+	AppliedIndex uint64
+
+	// Cursor is the newest revision and its epoch; StateHash the hash of the
+	// whole state at AppliedIndex, the same on every node that has it.
+	Cursor    store.Cursor
+	StateHash fsm.StateHash
+
+	// Staleness is how old the node's data is at most; negative before the
+	// first confirmation. LastContact is how long ago the leader was heard;
+	// zero on the leader.
+	Staleness   time.Duration
+	LastContact time.Duration
+
+	DiskFreeBytes uint64
+	DiskLow       bool
+	Watchers      int
+
+	// Diverged tells that another node had a different state hash at the same
+	// index. One of them is wrong: see the log.
+	Diverged bool
+
+	// Peers are the other servers of the configuration, by node id.
+	Peers []Peer
+}
+
+// Peer is another server as this node sees it.
+type Peer struct {
+	NodeID  string
+	Address string // empty where it is not known
+	Voter   bool
+
+	// The leader alone knows the rest. Contact is when the peer answered last,
+	// zero if it has not.
+	Contact      time.Time
+	AppliedIndex uint64
+	DiskLow      bool
+}
+
+// Status returns the node's status. It never blocks on the cluster.
+func (n *Node) Status() Status {
+	position := n.machine.Position()
+	s := Status{
+		ClusterID:     n.id.ClusterID,
+		NodeID:        n.id.NodeID,
+		Role:          n.role(),
+		Err:           n.failure(),
+		Term:          n.raft.CurrentTerm(),
+		LastLogIndex:  n.raft.LastIndex(),
+		CommitIndex:   n.raft.CommitIndex(),
+		AppliedIndex:  position.Index,
+		Cursor:        position.Cursor,
+		StateHash:     position.Hash,
+		Staleness:     -1,
+		DiskFreeBytes: n.disk.Free(),
+		DiskLow:       n.disk.Low(),
+		Watchers:      n.watchers.count(),
+		Diverged:      n.diverged.Load(),
+		Peers:         n.peerStatus(),
+	}
+	_, leader := n.raft.LeaderWithID()
+	s.Leader = string(leader)
+	if age, known := n.freshness.age(); known {
+		s.Staleness = age
+	}
+	if last := n.raft.LastContact(); s.Role != RoleLeader && !last.IsZero() {
+		s.LastContact = time.Since(last)
+	}
+	return s
+}
+
+func (n *Node) role() Role {
+	switch {
+	case n.failure() != nil:
+		return RoleFailed
+	case n.live() != nil:
+		return RoleClosed
+	}
+	switch n.raft.State() {
+	case raft.Leader:
+		return RoleLeader
+	case raft.Candidate:
+		return RoleCandidate
+	}
+	if _, voter := n.otherVoters(); !voter {
+		return RoleNonVoter
+	}
+	return RoleFollower
+}
+
+func (n *Node) peerStatus() []Peer {
+	health := n.peers.all()
+	var out []Peer
+	for _, s := range n.configuration().Servers {
+		id := string(s.ID)
+		if id == n.id.NodeID {
+			continue
+		}
+		p := Peer{NodeID: id, Voter: s.Suffrage == raft.Voter}
+		p.Address, _ = n.addresses.Get(id)
+		if h, ok := health[id]; ok && n.raft.State() == raft.Leader {
+			p.Contact, p.AppliedIndex, p.DiskLow = h.Contact, h.AppliedIndex, h.DiskLow
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b Peer) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	return out
+}

@@ -1,0 +1,67 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spire-raft/spire-raft/fsm"
+)
+
+// Errors of joining. They wrap nothing: the cluster's answer has only text.
+var (
+	// ErrToken: a join token that is malformed, unknown, expired, used by
+	// another node, or of another cluster. Create a new one.
+	ErrToken = errors.New("join token refused")
+)
+
+const (
+	tokenVersion     = "v1"
+	tokenSecretBytes = 32
+
+	// tokenTTLMax bounds the life of a token.
+	tokenTTLMax = 7 * 24 * time.Hour
+)
+
+// CreateJoinToken returns a token with which one node may join the cluster
+// within ttl, at most a week. The cluster keeps only its hash. Call it on any
+// node; keep the token secret, and don't log it.
+func (n *Node) CreateJoinToken(ctx context.Context, ttl time.Duration) (string, error) {
+	if ttl <= 0 || ttl > tokenTTLMax {
+		return "", fmt.Errorf("ttl %v of a join token is not between 0 and %v", ttl, tokenTTLMax)
+	}
+	secret := make([]byte, tokenSecretBytes)
+	_, _ = rand.Read(secret) // never fails, see its documentation
+	token := strings.Join([]string{tokenVersion, n.id.ClusterID, base64.RawURLEncoding.EncodeToString(secret)}, "/")
+
+	ctx, cancel := n.bound(ctx)
+	defer cancel()
+	now := time.Now()
+	command := fsm.EncodeAddJoinToken(sha256.Sum256(secret), now.Add(ttl), now)
+	if err := n.submitDone(ctx, command); err != nil {
+		return "", fmt.Errorf("create join token: %w", err)
+	}
+	return token, nil
+}
+
+// tokenHash checks token against the cluster and returns what the state knows
+// it by.
+func tokenHash(token, clusterID string) ([sha256.Size]byte, error) {
+	parts := strings.Split(token, "/")
+	if len(parts) != 3 || parts[0] != tokenVersion {
+		return [sha256.Size]byte{}, fmt.Errorf("%w: it is not of the form %s/<cluster>/<secret>", ErrToken, tokenVersion)
+	}
+	if parts[1] != clusterID {
+		return [sha256.Size]byte{}, fmt.Errorf("%w: it is for cluster %q, this is cluster %q", ErrToken, parts[1], clusterID)
+	}
+	secret, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil || len(secret) != tokenSecretBytes {
+		return [sha256.Size]byte{}, fmt.Errorf("%w: its secret is damaged, copy the whole token", ErrToken)
+	}
+	return sha256.Sum256(secret), nil
+}
