@@ -3,24 +3,26 @@ package main
 import (
 	"go/ast"
 	"go/token"
+	"strings"
 
 	"github.com/kisielk/errcheck/errcheck"
 	"golang.org/x/tools/go/analysis"
 )
 
-// droppedErrors is errcheck without calls of methods named Close. Most of those
-// end the use of something that was only read, or follow an error that counts
-// more. Where an error of Close means lost data, a test with a failing file
-// must show that it is handled.
+// droppedErrors is errcheck without calls of methods named Close and of
+// [fmt.Fprintf] and its like. Most calls of Close end the use of something that
+// was only read, or follow an error that counts more; where its error means lost
+// data, a test with a failing file must show that it is handled. What is printed
+// goes to a person, a hash or a buffer.
 var droppedErrors = &analysis.Analyzer{
 	Name:       errcheck.Analyzer.Name,
 	Doc:        errcheck.Analyzer.Doc,
 	ResultType: errcheck.Analyzer.ResultType,
 	Run: func(pass *analysis.Pass) (any, error) {
-		closes := closeCalls(pass.Files)
+		harmless := harmlessCalls(pass.Files)
 		filtered := *pass
 		filtered.Report = func(d analysis.Diagnostic) {
-			if !closes[d.Pos] {
+			if !harmless[d.Pos] {
 				pass.Report(d)
 			}
 		}
@@ -28,13 +30,14 @@ var droppedErrors = &analysis.Analyzer{
 	},
 }
 
-// closeCalls returns where the calls of Close are reported: at the parenthesis.
-func closeCalls(files []*ast.File) map[token.Pos]bool {
+// harmlessCalls returns where errcheck reports calls whose error may be dropped:
+// at the parenthesis.
+func harmlessCalls(files []*ast.File) map[token.Pos]bool {
 	found := map[token.Pos]bool{}
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
-				if fun, ok := call.Fun.(*ast.SelectorExpr); ok && fun.Sel.Name == "Close" {
+				if fun, ok := call.Fun.(*ast.SelectorExpr); ok && (fun.Sel.Name == "Close" || strings.HasPrefix(fun.Sel.Name, "Fprint")) {
 					found[call.Lparen] = true
 				}
 			}
