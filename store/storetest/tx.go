@@ -150,6 +150,8 @@ func testTxReadOnly(e *env) {
 	e.isError(tx.Delete(e.key("k")), store.ErrReadOnly, "delete")
 	_, err := tx.DeleteRange(e.ctx, e.all())
 	e.isError(err, store.ErrReadOnly, "delete range")
+	_, err = tx.DeleteRange(e.ctx, store.Prefix(e.key("absent")))
+	e.isError(err, store.ErrReadOnly, "delete of an empty range")
 	_, err = tx.Sequence(e.key("counter"))
 	e.isError(err, store.ErrReadOnly, "sequence")
 	e.isError(tx.RaiseSequence(e.key("counter"), 1), store.ErrReadOnly, "raise")

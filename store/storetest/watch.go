@@ -169,29 +169,28 @@ func testWatchPrefixes(e *env) {
 	start := e.revision()
 	both := e.put(0, "a/1=1", "b/1=1")
 	onlyA := e.put(1, "a/2=2")
-	c3 := e.put(0, "c=3")
-	a := e.put(1, "a/=4")
-	aa := e.put(0, "a=5", "a\xff=5", "b=5")
-	end := e.delete(1, "a/1", "c")
+	onlyC := e.put(0, "c=3")
+	key := e.put(1, "a/=4")
+	beside := e.put(0, "a=5", "a\xff=5", "b=5")
+	end := e.put(1, "a/3=6", "a\xff/=6", "b/3=6")
 
+	underA := history{
+		both: {putEvent(e.key("a/1"), "1")}, onlyA: {putEvent(e.key("a/2"), "2")}, key: {putEvent(e.key("a/"), "4")},
+		end: {putEvent(e.key("a/3"), "6")},
+	}
 	for _, c := range []struct {
 		name     string
 		prefixes []string
 		want     history
 	}{
-		{"one prefix", []string{"a/"}, history{
-			both: {putEvent(e.key("a/1"), "1")}, onlyA: {putEvent(e.key("a/2"), "2")}, a: {putEvent(e.key("a/"), "4")},
-			end: {deleteEvent(e.key("a/1"))},
+		{"one prefix", []string{"a/"}, underA},
+		{"overlapping prefixes", []string{"a/", "a/1", "a/"}, underA},
+		{"two prefixes", []string{"c", "b/"}, history{
+			both: {putEvent(e.key("b/1"), "1")}, onlyC: {putEvent(e.key("c"), "3")}, end: {putEvent(e.key("b/3"), "6")},
 		}},
-		{"two prefixes", []string{"b/", "c"}, history{
-			both: {putEvent(e.key("b/1"), "1")}, c3: {putEvent(e.key("c"), "3")}, end: {deleteEvent(e.key("c"))},
+		{"a prefix that ends in 0xff", []string{"a\xff"}, history{
+			beside: {putEvent(e.key("a\xff"), "5")}, end: {putEvent(e.key("a\xff/"), "6")},
 		}},
-		{"overlapping prefixes", []string{"a/", "a/1", "a/"}, history{
-			both: {putEvent(e.key("a/1"), "1")}, onlyA: {putEvent(e.key("a/2"), "2")}, a: {putEvent(e.key("a/"), "4")},
-			end: {deleteEvent(e.key("a/1"))},
-		}},
-		{"a prefix that ends in 0xff", []string{"a\xff"}, history{aa: {putEvent(e.key("a\xff"), "5")}}},
-		{"a prefix that nothing has", []string{"nothing"}, history{}},
 	} {
 		var prefixes []string
 		for _, p := range c.prefixes {

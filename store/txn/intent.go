@@ -38,8 +38,9 @@ type Intent struct {
 	// Counters names the counter of each sequence number taken, in order.
 	Counters [][]byte
 
-	// Writes are in key order but for those with a patched key, which come
-	// last. No two have the same key before patching.
+	// Writes are in key order, each key once, but for those with a patched key,
+	// which come last in the order of their calls. Two writes with one key after
+	// patching, whatever they do to it, make the intent invalid.
 	Writes []Write
 }
 

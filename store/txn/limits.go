@@ -3,6 +3,7 @@ package txn
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -49,6 +50,16 @@ func pick(t store.PatchTarget, key, value []byte) []byte {
 	return value
 }
 
+// cost is what w takes of TxBytesMax.
+func (w *Write) cost() int {
+	return len(w.Key) + len(w.Value) + pointBytes*(1+len(w.Patches))
+}
+
+// keyPatched tells whether w's key is known only at commit.
+func (w *Write) keyPatched() bool {
+	return slices.ContainsFunc(w.Patches, func(p store.Patch) bool { return p.Target == store.PatchKey })
+}
+
 func putNumber(b []byte, n uint64) { binary.BigEndian.PutUint64(b, n) }
 
 // budget counts what a transaction has used of its limits.
@@ -58,7 +69,7 @@ type budget struct {
 }
 
 // spend takes ops and bytes off the limits, or changes nothing and returns
-// ErrTooLarge.
+// ErrTooLarge. Negative ones give back.
 func (b *budget) spend(ops, bytes int) error {
 	if b.ops+ops > store.TxOpsMax {
 		return fmt.Errorf("%w: transaction exceeds TxOpsMax %d", store.ErrTooLarge, store.TxOpsMax)

@@ -34,7 +34,10 @@ func (t *Tx) Get(ctx context.Context, key []byte) (store.KeyValue, bool, error) 
 		return store.KeyValue{}, false, err
 	}
 	if w, ok := t.writes.Get(string(key)); ok {
-		return store.KeyValue{Key: bytes.Clone(key), Value: clone(w.Value)}, w.Kind == store.EventPut, nil
+		if w.Kind == store.EventDelete {
+			return store.KeyValue{}, false, nil
+		}
+		return store.KeyValue{Key: bytes.Clone(key), Value: clone(w.Value)}, true, nil
 	}
 	kv, found, err := t.snap.Get(key)
 	if err != nil {
@@ -167,10 +170,13 @@ func (t *Tx) readPoint(key []byte, rev store.Revision) error {
 // readRange notes that r was scanned. Pages that follow one another become one
 // range.
 func (t *Tx) readRange(r store.Range) error {
-	if t.opts.ReadOnly {
-		return nil
+	if t.opts.ReadOnly || r.End != nil && bytes.Compare(r.Start, r.End) >= 0 {
+		return nil // an empty range: merged with a neighbour, it would cut that short
 	}
 	if n := len(t.ranges); n > 0 && t.ranges[n-1].End != nil && bytes.Equal(t.ranges[n-1].End, r.Start) {
+		if err := t.spend(0, len(r.End)-len(r.Start)); err != nil {
+			return err
+		}
 		t.ranges[n-1].End = bytes.Clone(r.End)
 		return nil
 	}

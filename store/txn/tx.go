@@ -72,23 +72,33 @@ func (t *Tx) Delete(key []byte) error {
 
 // DeleteRange implements [store.Tx].
 func (t *Tx) DeleteRange(ctx context.Context, r store.Range) (int, error) {
-	var keys [][]byte
+	var deletes []*Write
 	err := t.scan(ctx, r, 0, func(kv store.KeyValue) error {
-		if len(keys) == store.TxOpsMax {
+		if len(deletes) == store.TxOpsMax {
 			return fmt.Errorf("%w: the range holds more than TxOpsMax %d keys", store.ErrTooLarge, store.TxOpsMax)
 		}
-		keys = append(keys, clone(kv.Key))
+		deletes = append(deletes, &Write{Kind: store.EventDelete, Key: clone(kv.Key)})
 		return nil
 	})
 	if err != nil {
 		return 0, err
 	}
-	for _, key := range keys {
-		if err := t.Delete(key); err != nil {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.writable(); err != nil {
+		return 0, err
+	}
+	after := t.used // all of the range or nothing: the caller may go on after an error
+	for _, w := range deletes {
+		if err := after.spend(t.price(w)); err != nil {
 			return 0, err
 		}
 	}
-	return len(keys), nil
+	for _, w := range deletes {
+		t.writes.Set(string(w.Key), w)
+	}
+	t.used = after
+	return len(deletes), nil
 }
 
 // write adds w to the transaction.
@@ -99,18 +109,24 @@ func (t *Tx) write(w *Write) error {
 	if err := CheckWrite(w, len(t.counters)); err != nil {
 		return err
 	}
-	if err := t.spend(1, len(w.Key)+len(w.Value)+pointBytes*(1+len(w.Patches))); err != nil {
+	if err := t.spend(t.price(w)); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(w.Patches, func(p store.Patch) bool { return p.Target == store.PatchKey }) {
+	if w.keyPatched() {
 		t.patched = append(t.patched, w)
-		return nil
-	}
-	if old, ok := t.writes.Set(string(w.Key), w); ok {
-		t.used.ops--
-		t.used.bytes -= len(old.Key) + len(old.Value) + pointBytes*(1+len(old.Patches))
+	} else {
+		t.writes.Set(string(w.Key), w)
 	}
 	return nil
+}
+
+// price is what w takes of the limits: less or nothing where it replaces
+// another write.
+func (t *Tx) price(w *Write) (ops, bytes int) {
+	if old, ok := t.writes.Get(string(w.Key)); ok && !w.keyPatched() {
+		return 0, w.cost() - old.cost()
+	}
+	return 1, w.cost()
 }
 
 // Sequence implements [store.Tx].
