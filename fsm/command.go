@@ -1,0 +1,112 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
+	"github.com/spire-raft/spire-raft/store/txn"
+)
+
+// NodeIDBytesMax is the length of the longest node id.
+const NodeIDBytesMax = 255
+
+// TokenHash is the SHA-256 of a join token. The token itself is never stored.
+type TokenHash [32]byte
+
+// EncodeTransaction returns the command that commits in, or the error that
+// [CheckCommand] has for it. It keeps nothing of in.
+func EncodeTransaction(in *txn.Intent) ([]byte, error) {
+	t := &fsmv1.Transaction{
+		ReadRevision: uint64(in.ReadRevision),
+		Counters:     in.Counters,
+		Points:       make([]*fsmv1.Point, len(in.Points)),
+		Ranges:       make([]*fsmv1.Range, len(in.Ranges)),
+		Raises:       make([]*fsmv1.Raise, len(in.Raises)),
+		Writes:       make([]*fsmv1.Write, len(in.Writes)),
+	}
+	for i := range in.Points {
+		t.Points[i] = &fsmv1.Point{Key: in.Points[i].Key, ModRevision: uint64(in.Points[i].ModRevision)}
+	}
+	for i := range in.Ranges {
+		t.Ranges[i] = &fsmv1.Range{Start: in.Ranges[i].Start, End: in.Ranges[i].End}
+	}
+	for i := range in.Raises {
+		t.Raises[i] = &fsmv1.Raise{Counter: in.Raises[i].Counter, Floor: in.Raises[i].Floor}
+	}
+	writes := make([]fsmv1.Write, len(in.Writes))
+	for i := range in.Writes {
+		w := &in.Writes[i]
+		writes[i].Kind, writes[i].Key, writes[i].Value = fsmv1.Write_Kind(w.Kind), w.Key, w.Value
+		if err := txn.CheckWrite(w, len(in.Counters)); err != nil {
+			return nil, err // before numbers are narrowed
+		}
+		for _, p := range w.Patches {
+			writes[i].Patches = append(writes[i].Patches, &fsmv1.Patch{
+				Sequence: uint32(p.Sequence.Nth), Target: fsmv1.Patch_Target(p.Target), Offset: uint32(p.Offset),
+			})
+		}
+		t.Writes[i] = &writes[i]
+	}
+	if err := checkTransaction(t); err != nil {
+		return nil, err
+	}
+	b, err := proto.Marshal(&fsmv1.Command{Kind: &fsmv1.Command_Transaction{Transaction: t}})
+	if err != nil {
+		return nil, fmt.Errorf("encode transaction: %w", err)
+	}
+	return b, nil
+}
+
+// EncodeTermStart returns the command that a new leader commits before it
+// serves reads: see [Position.TermStartTerm].
+func EncodeTermStart() []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_TermStart{TermStart: &fsmv1.TermStart{}}})
+}
+
+// EncodeRaiseFeatureLevel returns the command that makes level the least that
+// every server must support. A server that doesn't stops with [ErrTooNew].
+func EncodeRaiseFeatureLevel(level uint32) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmv1.RaiseFeatureLevel{Level: level}}})
+}
+
+// EncodeSetHistoryBudget returns the command that bounds the retained history
+// to so many bytes. The newest revision is always retained.
+func EncodeSetHistoryBudget(bytes uint64) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_SetHistoryBudget{SetHistoryBudget: &fsmv1.SetHistoryBudget{Bytes: bytes}}})
+}
+
+// EncodeAddJoinToken returns the command that lets one node join until
+// expires. now is the leader's time; both count in milliseconds.
+func EncodeAddJoinToken(hash TokenHash, expires, now time.Time) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_AddJoinToken{AddJoinToken: &fsmv1.AddJoinToken{
+		Hash: hash[:], ExpiresUnixMs: expires.UnixMilli(), NowUnixMs: now.UnixMilli(),
+	}}})
+}
+
+// EncodeUseJoinToken returns the command that spends a token for a node. It is
+// Refused where the token is unknown, expired or spent for another node, and
+// where the node was removed. now is the leader's time.
+func EncodeUseJoinToken(hash TokenHash, nodeID string, now time.Time) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{
+		Hash: hash[:], NodeId: nodeID, NowUnixMs: now.UnixMilli(),
+	}}})
+}
+
+// EncodeRemoveNode returns the command that bars a node id for ever.
+func EncodeRemoveNode(nodeID string) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RemoveNode{RemoveNode: &fsmv1.RemoveNode{NodeId: nodeID}}})
+}
+
+// encode marshals a command whose only strings are node ids.
+func encode(c *fsmv1.Command) []byte {
+	b, err := proto.Marshal(c)
+	if err != nil {
+		// Marshalling fails only on a string that is not UTF-8. What comes out
+		// then is no command, and is refused as one.
+		return nil
+	}
+	return b
+}

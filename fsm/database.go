@@ -1,0 +1,175 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// Names in the machine's directory.
+const (
+	stateName  = "state.db"
+	tempPrefix = "state.tmp-" // of files that are not, or not yet, state.db
+)
+
+const pageBytes = 4096 // fixed, so that images move between hosts
+
+// database is an open state.db. Views keep it open by references, so that an
+// install can replace it under them.
+type database struct {
+	bolt *bbolt.DB
+	refs atomic.Int64
+
+	// closed is called when the last reference is gone and bolt is closed.
+	closed func(error)
+
+	// newest is the newest committed position, together with the id of the
+	// transaction that committed it.
+	newest atomic.Pointer[committed]
+}
+
+type committed struct {
+	txid     int
+	position Position
+}
+
+func (d *database) acquire() { d.refs.Add(1) }
+
+func (d *database) release() {
+	if d.refs.Add(-1) == 0 {
+		d.closed(guard("close", d.bolt.Close))
+	}
+}
+
+// view runs fn in a read transaction.
+func (d *database) view(what string, fn func(*bbolt.Tx) error) error {
+	return guard(what, func() error { return d.bolt.View(fn) })
+}
+
+// createDatabase makes a database without entries at path. It either exists in
+// full afterwards or not at all.
+func createDatabase(path string, opts *Options) (err error) {
+	f, err := os.CreateTemp(opts.Dir, tempPrefix)
+	if err != nil {
+		return err
+	}
+	temp := f.Name()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(temp))
+		}
+	}()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	db, err := openBolt(temp, opts)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error { return initialise(tx, opts.ClusterID) })
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	return syncDir(opts.Dir)
+}
+
+func initialise(tx *bbolt.Tx, clusterID string) error {
+	for _, id := range storedBuckets {
+		if _, err := tx.CreateBucket([]byte(id.String())); err != nil {
+			return err
+		}
+	}
+	s := newState()
+	body, err := s.encode()
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		putMeta(tx, keyFormat, binary.BigEndian.AppendUint32(nil, FormatVersion)),
+		putMeta(tx, keyCluster, []byte(clusterID)),
+		putMeta(tx, keyState, body),
+	)
+}
+
+// openDatabase opens the file at path, verifies all of it, and returns it with
+// its state.
+func openDatabase(path string, opts *Options) (*database, state, error) {
+	counts, imageErr := checkImage(path)
+	if imageErr != nil && counts == nil {
+		return nil, state{}, imageErr
+	}
+	bolt, err := openBolt(path, opts)
+	if err != nil {
+		return nil, state{}, err
+	}
+	db := &database{bolt: bolt}
+	s, err := db.load(opts.ClusterID, counts, imageErr)
+	if err != nil {
+		return nil, state{}, errors.Join(err, guard("close", bolt.Close))
+	}
+	return db, s, nil
+}
+
+// load reads the state. The format comes first: what checkImage found wrong in
+// the records may be right in a later one.
+func (d *database) load(clusterID string, counts *imageCounts, imageErr error) (s state, err error) {
+	err = d.view("open", func(tx *bbolt.Tx) error {
+		if err := checkFormat(tx, clusterID); err != nil {
+			return err
+		}
+		if imageErr != nil {
+			return imageErr
+		}
+		if s, err = loadState(tx); err != nil {
+			return err
+		}
+		if s.level > FeatureLevelMax {
+			return fmt.Errorf("%w: the cluster is at feature level %d, this program knows %d", ErrTooNew, s.level, FeatureLevelMax)
+		}
+		for _, id := range storedBuckets {
+			if id != bucketMeta && counts.records[id] != s.sums[id].records {
+				return fmt.Errorf("%w: bucket %v has %d records, not %d; restore this server from the others",
+					store.ErrCorrupt, id, counts.records[id], s.sums[id].records)
+			}
+		}
+		d.newest.Store(&committed{txid: tx.ID(), position: s.position()})
+		return nil
+	})
+	return s, err
+}
+
+// boltLockWait is how long to wait for a tool that has the file open. The
+// directory's lock keeps other machines away.
+const boltLockWait = time.Second
+
+func openBolt(path string, opts *Options) (db *bbolt.DB, err error) {
+	err = guard("open", func() error {
+		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout:         boltLockWait,
+			PageSize:        pageBytes,
+			FreelistType:    bbolt.FreelistMapType,
+			InitialMmapSize: opts.MmapBytes,
+			NoSync:          opts.NoSync,
+			NoStatistics:    true,
+		})
+		return err
+	})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
+	}
+	return db, nil
+}

@@ -1,0 +1,280 @@
+package fsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// Options configure a [Machine].
+type Options struct {
+	// Dir holds the database and what belongs to it. It must exist.
+	Dir string
+
+	// ClusterID names the cluster that the data belongs to. It is written into
+	// a new database and compared with that of an existing one.
+	ClusterID string
+
+	// MmapBytes is the address space reserved for the database. Growth beyond
+	// it waits for open views and stops new ones meanwhile. It takes no memory.
+	// Zero means 32 GiB, or 1 GiB where addresses have 32 bits.
+	MmapBytes int
+
+	// LockTimeout bounds how long Open waits for another process to release
+	// Dir. Zero means 1 second.
+	LockTimeout time.Duration
+
+	// NoSync leaves out the syncs of the disk: after a power loss the data may
+	// be gone or damaged. For tests and benchmarks only.
+	NoSync bool
+
+	// Log is told about installs and failures. Nil means no log.
+	Log *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.MmapBytes == 0 {
+		o.MmapBytes = 1 << 30
+		if math.MaxInt > math.MaxInt32 {
+			o.MmapBytes *= 32
+		}
+	}
+	if o.LockTimeout == 0 {
+		o.LockTimeout = time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	if o.Dir == "" || o.ClusterID == "" {
+		return fmt.Errorf("%w: fsm.Options needs Dir and ClusterID", store.ErrInvalid)
+	}
+	return nil
+}
+
+// Machine is the state machine of one server. Its methods may be called
+// concurrently.
+type Machine struct {
+	opts Options
+	lock *os.File
+
+	// applyMu serialises what changes the state. It guards the fields below.
+	applyMu sync.Mutex
+	state   state
+	scratch *scratch
+
+	hashes hashRing
+
+	databases sync.WaitGroup // those that are not closed yet
+
+	mu       sync.RWMutex // guards the fields below
+	db       *database
+	advanced chan struct{}
+	failed   error
+	closed   bool
+
+	position atomic.Pointer[Position]
+	done     chan struct{} // closed when Close has finished
+}
+
+// Open opens the machine in a directory, and creates it where there is none.
+//
+// It reads the whole database file and verifies it, which takes about a second
+// for each 1-2 GB, so what it lets through was undamaged. It ends in ErrLocked
+// where the directory is in use, ErrOtherCluster, ErrTooNew, and in
+// [store.ErrCorrupt] where the file is truncated or damaged.
+func Open(opts Options) (*Machine, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	m := &Machine{
+		opts:     opts.withDefaults(),
+		scratch:  &scratch{hasher: newHasher()},
+		advanced: make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+	var err error
+	if m.lock, err = lockDir(opts.Dir, m.opts.LockTimeout); err != nil {
+		return nil, err
+	}
+	if err := m.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", opts.Dir, err), m.lock.Close())
+	}
+	return m, nil
+}
+
+func (m *Machine) open() error {
+	if err := removeTemps(m.opts.Dir); err != nil {
+		return err
+	}
+	path := filepath.Join(m.opts.Dir, stateName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := createDatabase(path, &m.opts); err != nil {
+			return err
+		}
+	}
+	db, s, err := openDatabase(path, &m.opts)
+	if err != nil {
+		return err
+	}
+	m.use(db, s)
+	return nil
+}
+
+// removeTemps removes what an interrupted install or creation has left.
+func removeTemps(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tempPrefix) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// use makes db, with its state s, the machine's database. The caller holds
+// applyMu or is alone.
+func (m *Machine) use(db *database, s state) {
+	db.refs.Store(1)
+	m.databases.Add(1)
+	db.closed = func(err error) {
+		if err != nil {
+			m.opts.Log.Error("database was not closed cleanly", "error", err)
+		}
+		m.databases.Done()
+	}
+	m.mu.Lock()
+	old := m.db
+	m.db = db
+	m.mu.Unlock()
+
+	m.state = s
+	m.hashes.reset(s.index, s.hash())
+	m.publish(&db.newest.Load().position)
+	if old != nil {
+		old.release()
+	}
+}
+
+// Err returns the error that has stopped the machine, or nil.
+func (m *Machine) Err() error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.failed
+}
+
+// usable returns an error if the machine has failed or is closed.
+func (m *Machine) usable() error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.closed {
+		return store.ErrClosed
+	}
+	return m.failed
+}
+
+// fail stops the machine. The first error stays; it is returned.
+func (m *Machine) fail(err error) error {
+	if !errors.Is(err, store.ErrFailed) {
+		err = fmt.Errorf("%w: %w", store.ErrFailed, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		return m.failed
+	}
+	m.failed = err
+	m.opts.Log.Error("state machine has stopped", "error", err)
+	if !m.closed {
+		close(m.advanced)
+	}
+	return err
+}
+
+// Close waits for open views and snapshots to be closed and releases
+// everything. It may be called again.
+func (m *Machine) Close() error {
+	m.mu.Lock()
+	first := !m.closed
+	m.closed = true
+	if first && m.failed == nil {
+		close(m.advanced)
+	}
+	m.mu.Unlock()
+	if !first {
+		<-m.done
+		return nil
+	}
+	defer close(m.done)
+	m.applyMu.Lock()
+	defer m.applyMu.Unlock()
+	m.db.release()
+	m.databases.Wait()
+	return m.lock.Close()
+}
+
+// Advanced returns a channel that is closed when the position changes next,
+// when the machine fails, and when it is closed. Get the channel before looking
+// at the position.
+func (m *Machine) Advanced() <-chan struct{} {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.advanced
+}
+
+// publish makes p the position. The caller holds applyMu or is alone.
+func (m *Machine) publish(p *Position) {
+	m.position.Store(p)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed && m.failed == nil {
+		close(m.advanced)
+		m.advanced = make(chan struct{})
+	}
+}
+
+// WaitIndex waits until the entry at index, or one behind it, is applied.
+func (m *Machine) WaitIndex(ctx context.Context, index uint64) error {
+	return m.wait(ctx, func(p *Position) bool { return p.Index >= index })
+}
+
+// WaitRevision waits until the machine has reached a revision.
+func (m *Machine) WaitRevision(ctx context.Context, rev store.Revision) error {
+	return m.wait(ctx, func(p *Position) bool { return p.Cursor.Revision >= rev })
+}
+
+func (m *Machine) wait(ctx context.Context, reached func(*Position) bool) error {
+	for {
+		advanced := m.Advanced()
+		if err := m.usable(); err != nil {
+			return err
+		}
+		if reached(m.position.Load()) {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

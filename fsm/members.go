@@ -1,0 +1,134 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
+)
+
+// JoinTokensMax bounds the join tokens that exist at a time.
+const JoinTokensMax = 4096
+
+// JoinToken is a token that lets one node join. It stays, once used, until it
+// expires, so that the node may ask again.
+type JoinToken struct {
+	// ExpiresUnixMS is when it expires, by the leaders' clocks.
+	ExpiresUnixMS int64
+
+	// UsedBy is the node that has used it, empty if none has.
+	UsedBy string
+}
+
+func (t JoinToken) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(t.ExpiresUnixMS))
+	return append(b, t.UsedBy...)
+}
+
+func decodeToken(key, body []byte) (JoinToken, error) {
+	if len(body) < 8 {
+		return JoinToken{}, corrupt(bucketTokens, key, "the record is too short")
+	}
+	return JoinToken{ExpiresUnixMS: int64(binary.BigEndian.Uint64(body)), UsedBy: string(body[8:])}, nil
+}
+
+// decodeCounter returns the number in a counter's body, 0 where that is nil.
+func decodeCounter(key, body []byte) (uint64, error) {
+	if body == nil {
+		return 0, nil
+	}
+	if len(body) != 8 {
+		return 0, corrupt(bucketCounters, key, "the record has a wrong size")
+	}
+	return binary.BigEndian.Uint64(body), nil
+}
+
+func (b *batch) addToken(c *fsmv1.AddJoinToken) (Result, error) {
+	if err := b.expireTokens(c.NowUnixMs); err != nil {
+		return Result{}, err
+	}
+	if c.ExpiresUnixMs <= c.NowUnixMs {
+		return b.refuse(Refused, "the join token has expired already"), nil
+	}
+	old, err := b.buckets[bucketTokens].findSealed(c.Hash)
+	if err != nil {
+		return Result{}, err
+	}
+	if old != nil {
+		return b.refuse(Refused, "there is such a join token already"), nil
+	}
+	if b.state.sums[bucketTokens].records >= JoinTokensMax {
+		return b.refuse(Refused, fmt.Sprintf("there are %d join tokens, the most allowed: wait until some expire", JoinTokensMax)), nil
+	}
+	token := JoinToken{ExpiresUnixMS: c.ExpiresUnixMs}
+	return b.done(), b.put(bucketTokens, c.Hash, nil, token.encode())
+}
+
+func (b *batch) useToken(c *fsmv1.UseJoinToken) (Result, error) {
+	if err := b.expireTokens(c.NowUnixMs); err != nil {
+		return Result{}, err
+	}
+	gone, err := b.buckets[bucketRemoved].findSealed([]byte(c.NodeId))
+	if err != nil {
+		return Result{}, err
+	}
+	if gone != nil {
+		return b.refuse(Refused, fmt.Sprintf("node %q was removed, and its id may not come back: give the node a new one", c.NodeId)), nil
+	}
+	old, err := b.buckets[bucketTokens].findSealed(c.Hash)
+	if err != nil {
+		return Result{}, err
+	}
+	if old == nil {
+		return b.refuse(Refused, "the join token is unknown or has expired: make a new one"), nil
+	}
+	token, err := decodeToken(c.Hash, old)
+	if err != nil {
+		return Result{}, err
+	}
+	if token.UsedBy == c.NodeId {
+		return b.done(), nil
+	}
+	if token.UsedBy != "" {
+		return b.refuse(Refused, "the join token was used by another node: make a new one"), nil
+	}
+	token.UsedBy = c.NodeId
+	return b.done(), b.put(bucketTokens, c.Hash, old, token.encode())
+}
+
+// expireTokens drops the tokens that have expired at now.
+func (b *batch) expireTokens(now int64) error {
+	type expired struct{ key, body []byte }
+	var drop []expired // after the loop: a cursor skips keys where it deletes
+	cursor := b.buckets[bucketTokens].bolt.Cursor()
+	for key, record := cursor.First(); key != nil; key, record = cursor.Next() {
+		body, err := openSealed(bucketTokens, key, record)
+		if err != nil {
+			return err
+		}
+		token, err := decodeToken(key, body)
+		if err != nil {
+			return err
+		}
+		if token.ExpiresUnixMS <= now {
+			drop = append(drop, expired{key: append([]byte(nil), key...), body: append([]byte(nil), body...)})
+		}
+	}
+	for _, e := range drop {
+		if err := b.remove(bucketTokens, e.key, e.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *batch) removeNode(nodeID string) (Result, error) {
+	key := []byte(nodeID)
+	gone, err := b.buckets[bucketRemoved].findSealed(key)
+	if err != nil || gone != nil {
+		return b.done(), err
+	}
+	return b.done(), b.put(bucketRemoved, key, nil, uint64Bytes(b.state.index))
+}
+
+func (b *batch) done() Result { return Result{Outcome: Committed, Revision: b.state.revision} }

@@ -1,0 +1,194 @@
+package fsm
+
+import (
+	"bytes"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/store/txn"
+)
+
+var _ txn.Snapshot = (*View)(nil)
+
+// View is one state of a machine, unchanging until Close, also while entries
+// are applied and snapshots installed. Slices that it hands out are valid until
+// Close, those of Scan until fn returns; none may be changed. One goroutine
+// uses it at a time. While it is open the file can't reuse what it sees, so
+// don't keep it for long.
+type View struct {
+	db       *database
+	tx       *bbolt.Tx
+	position Position
+	buckets  [bucketCount]bucket // opened when they are needed
+}
+
+// View returns a view of the newest state on disk.
+func (m *Machine) View() (*View, error) {
+	m.mu.RLock()
+	db, closed, failed := m.db, m.closed, m.failed
+	if !closed && failed == nil {
+		db.acquire()
+	}
+	m.mu.RUnlock()
+	if closed {
+		return nil, store.ErrClosed
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	v := &View{db: db}
+	if err := guard("begin", v.begin); err != nil {
+		v.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *View) begin() (err error) {
+	if v.tx, err = v.db.bolt.Begin(false); err != nil {
+		return err
+	}
+	if newest := v.db.newest.Load(); newest.txid == v.tx.ID() {
+		v.position = newest.position
+		return nil
+	}
+	// A batch is committed but not published yet, or was published in between.
+	s, err := loadState(v.tx)
+	v.position = s.position()
+	return err
+}
+
+// Close implements [txn.Snapshot]. It is called once.
+func (v *View) Close() {
+	if v.tx != nil {
+		// A read transaction's Rollback fails only where it was rolled back
+		// before.
+		_ = v.tx.Rollback()
+	}
+	v.db.release()
+}
+
+// Position is the view's place in the log.
+func (v *View) Position() Position { return v.position }
+
+// Cursor implements [txn.Snapshot].
+func (v *View) Cursor() store.Cursor { return v.position.Cursor }
+
+func (v *View) bucket(id bucketID) (*bucket, error) {
+	b := &v.buckets[id]
+	if b.bolt == nil {
+		var err error
+		if *b, err = openBucket(v.tx, id); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// Get implements [txn.Snapshot].
+func (v *View) Get(key []byte) (kv store.KeyValue, found bool, err error) {
+	err = guard("get", func() error {
+		b, err := v.bucket(bucketKV)
+		if err != nil {
+			return err
+		}
+		record, err := b.find(key)
+		if err != nil || record == nil {
+			return err
+		}
+		rev, value, err := openKV(key, record)
+		if err != nil {
+			return err
+		}
+		kv, found = store.KeyValue{Key: key, Value: value, ModRevision: rev}, true
+		return nil
+	})
+	return kv, found, err
+}
+
+// Scan implements [txn.Snapshot].
+func (v *View) Scan(r store.Range, fn func(store.KeyValue) bool) error {
+	var b *bucket
+	var key, record []byte
+	var kv store.KeyValue
+	// fn runs outside guard, which would take its panics for damage.
+	first := func() (err error) {
+		if b, err = v.bucket(bucketKV); err != nil {
+			return err
+		}
+		if key, record, err = b.seek(r.Start); err == nil {
+			err = openPair(&kv, key, record)
+		}
+		return err
+	}
+	next := func() (err error) {
+		last := key
+		key, record = b.cursor.Next()
+		if key != nil && bytes.Compare(last, key) >= 0 {
+			return corrupt(bucketKV, key, "the key is out of order")
+		}
+		return openPair(&kv, key, record)
+	}
+	for step := first; ; step = next {
+		if err := guard("scan", step); err != nil {
+			return err
+		}
+		if key == nil || !r.Contains(key) || !fn(kv) {
+			return nil
+		}
+	}
+}
+
+// openPair makes kv the pair of a record, unless key is nil.
+func openPair(kv *store.KeyValue, key, record []byte) (err error) {
+	if key == nil {
+		return nil
+	}
+	kv.Key = key
+	kv.ModRevision, kv.Value, err = openKV(key, record)
+	return err
+}
+
+// Configuration returns the configuration at the view's ConfigurationIndex,
+// and that index. Both are empty where there was none.
+func (v *View) Configuration() (index uint64, data []byte, err error) {
+	err = guard("get configuration", func() error {
+		data, err = metaRecord(v.tx, keyConfiguration)
+		return err
+	})
+	return v.position.ConfigurationIndex, data, err
+}
+
+// Removed tells whether a node was removed, so that its id may not come back.
+func (v *View) Removed(nodeID string) (removed bool, err error) {
+	err = guard("get removed node", func() error {
+		b, err := v.bucket(bucketRemoved)
+		if err != nil {
+			return err
+		}
+		body, err := b.findSealed([]byte(nodeID))
+		removed = body != nil
+		return err
+	})
+	return removed, err
+}
+
+// JoinToken returns a join token, and whether there is one. Whether a node may
+// use it is decided when a UseJoinToken command is applied.
+func (v *View) JoinToken(hash TokenHash) (t JoinToken, found bool, err error) {
+	err = guard("get join token", func() error {
+		b, err := v.bucket(bucketTokens)
+		if err != nil {
+			return err
+		}
+		body, err := b.findSealed(hash[:])
+		if err != nil || body == nil {
+			return err
+		}
+		found = true
+		t, err = decodeToken(hash[:], body)
+		return err
+	})
+	return t, found, err
+}
