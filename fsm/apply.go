@@ -95,7 +95,7 @@ type Result struct {
 // before it are applied all the same. After any other error it is not known
 // what was written, and the results must be taken as unknown outcomes.
 //
-// Calls are serialised with each other and with [Incoming.Install].
+// Calls are serialised with each other and with Install.
 func (m *Machine) Apply(entries []Entry) ([][]Result, error) {
 	m.applyMu.Lock()
 	defer m.applyMu.Unlock()

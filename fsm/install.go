@@ -1,50 +1,83 @@
 package fsm
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
+	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// Install replaces the machine's state by that of the snapshot, after it has
-// verified all of it: checksum, pages, records, cluster. Views that are open go
-// on with what they see.
+// Install replaces the state by that of a snapshot, which it reads to its end
+// and verifies in full before anything changes: the checksum, every page and
+// record, and the cluster. Views that are open go on with what they see.
 //
 // The applied index never goes down: a snapshot behind it ends in
-// [ErrOlderSnapshot]. One at the applied index changes nothing; it ends in
-// [store.ErrCorrupt] if its state hash is another one. An error leaves the state
-// as it was. It stops the machine only where it is not known what is on disk,
-// and then Err returns it. The snapshot is used up either way.
-//
-// Install waits for a running Apply. Verifying does not hold Apply up.
-func (in *Incoming) Install() error {
-	err := in.complete()
-	if err == nil {
-		err = in.install()
+// [ErrOlderSnapshot]. One at the applied index changes nothing; it ends in an
+// error if its state hash is another one. An error leaves the machine as it
+// was, unless it has failed: see Err.
+func (m *Machine) Install(r io.Reader) error {
+	if err := m.usable(); err != nil {
+		return err
 	}
-	if err = errors.Join(err, in.Discard()); err != nil {
+	temp, header, err := m.receive(r)
+	if err != nil {
 		return fmt.Errorf("install snapshot: %w", err)
 	}
-	return nil
+	err = m.adopt(temp, header)
+	if rmErr := os.Remove(temp); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+		err = errors.Join(err, rmErr) // where it was renamed there is nothing left to remove
+	}
+	return err
 }
 
-func (in *Incoming) install() (err error) {
-	m := in.machine
-	db, s, err := openDatabase(in.file.Name(), &m.opts)
+// receive reads a stream into a file, syncs it, and returns the file's name.
+func (m *Machine) receive(r io.Reader) (temp string, header *fsmv1.SnapshotHeader, err error) {
+	sr := &summingReader{r: r, sum: sha256.New()}
+	if header, err = readHeader(sr); err != nil {
+		return "", nil, err
+	}
+	if header.ClusterId != m.opts.ClusterID {
+		return "", nil, fmt.Errorf("%w: the snapshot is of cluster %q, this server of %q", ErrOtherCluster, header.ClusterId, m.opts.ClusterID)
+	}
+	if have := m.Position().Index; header.Index < have {
+		return "", nil, fmt.Errorf("%w: it is of index %d, applied is %d", ErrOlderSnapshot, header.Index, have)
+	}
+	f, err := os.CreateTemp(m.opts.Dir, tempPrefix)
 	if err != nil {
-		return err
+		return "", nil, err
+	}
+	err = readImage(f, sr, header.ImageBytes)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", nil, errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), header, nil
+}
+
+// adopt makes the file temp the database.
+func (m *Machine) adopt(temp string, header *fsmv1.SnapshotHeader) error {
+	db, s, err := openDatabase(temp, &m.opts)
+	if err != nil {
+		return fmt.Errorf("install snapshot: %w", err)
 	}
 	installed := false
 	defer func() {
 		if !installed {
-			err = errors.Join(err, guard("close", db.bolt.Close))
+			err := guard("close", db.bolt.Close)
+			if err != nil {
+				m.opts.Log.Error("refused snapshot was not closed cleanly", "error", err)
+			}
 		}
 	}()
-	if hash := s.hash(); s.index != in.header.Index || s.term != in.header.Term || string(hash[:]) != string(in.header.StateHash) {
-		return fmt.Errorf("%w: the image, of index %d, is not what the header says", store.ErrCorrupt, s.index)
+	if hash := s.hash(); s.index != header.Index || s.term != header.Term || string(hash[:]) != string(header.StateHash) {
+		return fmt.Errorf("install snapshot: %w: the image (index %d) is not what the header says (index %d)", store.ErrCorrupt, s.index, header.Index)
 	}
 
 	m.applyMu.Lock()
@@ -53,18 +86,18 @@ func (in *Incoming) install() (err error) {
 		return err
 	}
 	if s.index < m.state.index {
-		return older(s.index, m.state.index)
+		return fmt.Errorf("%w: it is of index %d, applied is %d", ErrOlderSnapshot, s.index, m.state.index)
 	}
 	if s.index == m.state.index {
 		if s.hash() != m.state.hash() {
-			return fmt.Errorf("%w: the servers have diverged: at index %d the state hash is %v there and %v here",
+			return fmt.Errorf("install snapshot: %w: its state at index %d has hash %v, the one here %v: the servers have diverged",
 				store.ErrCorrupt, s.index, s.hash(), m.state.hash())
 		}
 		return nil
 	}
-	// Once the name may stand for the new file, no other may be written to.
-	if err := errors.Join(os.Rename(in.file.Name(), filepath.Join(m.opts.Dir, stateName)), syncDir(m.opts.Dir)); err != nil {
-		return m.fail(err)
+	// Once the name may point to the new file, only that file may be used.
+	if err := errors.Join(os.Rename(temp, filepath.Join(m.opts.Dir, stateName)), syncDir(m.opts.Dir)); err != nil {
+		return m.fail(fmt.Errorf("install snapshot: %w", err))
 	}
 	installed = true
 	m.use(db, s)

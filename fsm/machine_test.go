@@ -38,14 +38,7 @@ func TestSmoke(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := m2.Receive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.WriteTo(in); err != nil {
-		t.Fatal(err)
-	}
-	if err := in.Install(); err != nil {
+	if err := m2.Install(&b); err != nil {
 		t.Fatal(err)
 	}
 	t.Log(m2.Position() == m.Position())

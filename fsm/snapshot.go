@@ -3,12 +3,15 @@ package fsm
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash"
 	"io"
 
 	"google.golang.org/protobuf/proto"
 
 	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
+	"github.com/spire-raft/spire-raft/store"
 )
 
 // A snapshot stream is
@@ -26,8 +29,9 @@ const (
 // Snapshot is the state of a machine at one index, to be sent to another. It
 // holds a view open: close it soon.
 type Snapshot struct {
-	view   *View
-	header []byte
+	view          *View
+	header        []byte
+	configuration []byte
 }
 
 // Snapshot returns a snapshot of the newest state on disk. It costs next to
@@ -46,6 +50,11 @@ func (m *Machine) Snapshot() (*Snapshot, error) {
 }
 
 func (s *Snapshot) prepare(clusterID string) error {
+	_, configuration, err := s.view.Configuration()
+	if err != nil {
+		return err
+	}
+	s.configuration = append([]byte(nil), configuration...)
 	pos := s.view.position
 	header, err := proto.Marshal(&fsmv1.SnapshotHeader{
 		ClusterId: clusterID,
@@ -68,20 +77,16 @@ func (s *Snapshot) prepare(clusterID string) error {
 // Position is the snapshot's place in the log.
 func (s *Snapshot) Position() Position { return s.view.position }
 
-// Configuration returns the last configuration at or below the snapshot's
-// index, and its own index. They are nil and 0 where there was none. The bytes
-// are valid until Close.
-func (s *Snapshot) Configuration() (index uint64, data []byte, err error) {
-	return s.view.Configuration()
-}
+// Configuration is the last configuration at or below the snapshot's index,
+// nil if there was none. It belongs to the snapshot.
+func (s *Snapshot) Configuration() []byte { return s.configuration }
 
 // Size is how many bytes WriteTo writes.
 func (s *Snapshot) Size() int64 {
 	return int64(len(s.header)) + s.view.tx.Size() + sha256.Size
 }
 
-// WriteTo implements [io.WriterTo]: it writes the stream that an
-// [Incoming] takes.
+// WriteTo implements [io.WriterTo]: it writes the stream that Install reads.
 func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	sw := &summingWriter{w: w, sum: sha256.New()}
 	_, err := sw.Write(s.header)
@@ -112,5 +117,77 @@ func (w *summingWriter) Write(b []byte) (int, error) {
 	w.sum.Write(b)
 	n, err := w.w.Write(b)
 	w.written += int64(n)
+	return n, err
+}
+
+// readHeader reads a stream up to its image.
+func readHeader(r io.Reader) (*fsmv1.SnapshotHeader, error) {
+	prefix := make([]byte, snapshotPrefixBytes)
+	if _, err := io.ReadFull(r, prefix); err != nil {
+		return nil, cutOff(err)
+	}
+	if string(prefix[:len(snapshotMagic)]) != snapshotMagic {
+		return nil, fmt.Errorf("%w: this is not a snapshot", store.ErrCorrupt)
+	}
+	prefix = prefix[len(snapshotMagic):]
+	if v := binary.BigEndian.Uint32(prefix); v != snapshotVersion {
+		return nil, fmt.Errorf("%w: the snapshot has version %d, this program knows %d", ErrTooNew, v, snapshotVersion)
+	}
+	n := binary.BigEndian.Uint32(prefix[4:])
+	if n > snapshotHeaderBytesMax {
+		return nil, fmt.Errorf("%w: the snapshot's header has %d bytes", store.ErrCorrupt, n)
+	}
+	raw := make([]byte, n)
+	if _, err := io.ReadFull(r, raw); err != nil {
+		return nil, cutOff(err)
+	}
+	header := new(fsmv1.SnapshotHeader)
+	if err := proto.Unmarshal(raw, header); err != nil {
+		return nil, fmt.Errorf("%w: the snapshot's header: %w", store.ErrCorrupt, err)
+	}
+	if header.ImageBytes > 1<<62 {
+		return nil, fmt.Errorf("%w: the snapshot's image has %d bytes", store.ErrCorrupt, header.ImageBytes)
+	}
+	return header, nil
+}
+
+// readImage copies the image behind a header to w and verifies the digest,
+// which r has summed from its first byte on.
+func readImage(w io.Writer, r *summingReader, size uint64) error {
+	if _, err := io.CopyN(w, r, int64(size)); err != nil {
+		return cutOff(err)
+	}
+	want := r.sum.Sum(nil)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r.r, got); err != nil {
+		return cutOff(err)
+	}
+	if string(got) != string(want) {
+		return fmt.Errorf("%w: the snapshot fails its checksum", store.ErrCorrupt)
+	}
+	if n, err := io.ReadFull(r.r, make([]byte, 1)); n > 0 {
+		return fmt.Errorf("%w: the snapshot goes on behind its end", store.ErrCorrupt)
+	} else if !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// cutOff makes an early end of a stream an ErrCorrupt.
+func cutOff(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: the snapshot is cut off", store.ErrCorrupt)
+	}
+	return err
+}
+
+type summingReader struct {
+	r   io.Reader
+	sum hash.Hash
+}
+
+func (r *summingReader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	r.sum.Write(b[:n])
 	return n, err
 }
