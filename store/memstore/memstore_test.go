@@ -19,3 +19,7 @@ func open(tb testing.TB, opts storetest.Options) []store.Store {
 }
 
 func TestConformance(t *testing.T) { storetest.Run(t, open) }
+
+func TestModel(t *testing.T) { storetest.RunModel(t, open) }
+
+func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, open) }
