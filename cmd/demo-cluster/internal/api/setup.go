@@ -28,8 +28,9 @@ type Setup struct {
 	Seeds     []string `json:"seeds"`
 	GossipKey []byte   `json:"gossip_key"`
 
-	// Bootstrap makes the server the first of a new cluster. Else an
-	// uninitialised server asks Join for admission, with JoinToken.
+	// Bootstrap makes the server the first of a new cluster. A JoinToken makes
+	// it ask the servers at the addresses of Join for admission. A server that
+	// belongs to the cluster has neither.
 	Bootstrap bool     `json:"bootstrap"`
 	Join      []string `json:"join"`
 	JoinToken string   `json:"join_token"`

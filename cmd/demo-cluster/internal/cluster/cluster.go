@@ -162,12 +162,11 @@ func (c *Cluster) setup(ctx context.Context, s *Server) (api.Setup, error) {
 			setup.Seeds = append(setup.Seeds, other.Addresses().Gossip)
 		}
 	}
-	if s == c.Servers[0] {
-		setup.Bootstrap = true
+	if s.hasJoined() {
 		return setup, nil
 	}
-	if s.hasJoined() {
-		setup.Join = nil
+	if s == c.Servers[0] {
+		setup.Bootstrap = true
 		return setup, nil
 	}
 	leader, err := c.WaitLeader(ctx)

@@ -1,0 +1,2 @@
+// Package backend opens the replicated store of a demo server.
+package backend

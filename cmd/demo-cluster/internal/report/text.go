@@ -1,0 +1,88 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Report is a Result with what only the report in words says.
+type Report struct {
+	Result
+
+	Took time.Duration
+
+	// Keys is how many keys the store held at the end, Revision how many
+	// transactions had changed it, Hash the state hash of all servers.
+	Keys     int
+	Revision uint64
+	Hash     string
+
+	// Notes are measurements and observations of the scenario.
+	Notes []string
+
+	// Problems are the broken promises that were found.
+	Problems []string
+}
+
+// WriteText writes the report for a human reader.
+func (r Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n=== Report: %s with %d servers, %.1f s ===\n\n", r.Scenario, r.Nodes, r.Took.Seconds())
+	r.writes(&b)
+	r.watchers(&b)
+	r.failovers(&b)
+	for _, note := range r.Notes {
+		line(&b, "", "%s", note)
+	}
+	r.verdict(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r Report) writes(b *strings.Builder) {
+	line(b, "Writes", "%d acknowledged: %d lost, %d duplicated", r.Acked, r.Lost, r.Duplicated)
+	if r.Ambiguous > 0 {
+		line(b, "", "%d ended without an answer that could be trusted, and said so; each happened once or not at all", r.Ambiguous)
+	}
+	if r.HashEqual {
+		line(b, "Servers", "all %d hold the same %d keys at revision %d", r.Nodes, r.Keys, r.Revision)
+		line(b, "", "state hash %.16s... on each", r.Hash)
+	} else {
+		line(b, "Servers", "were not shown to hold the same state")
+	}
+}
+
+func (r Report) watchers(b *strings.Builder) {
+	line(b, "Watchers", "%d events: %d missing, %d twice, %d out of order", r.Watch.Events, r.Watch.Gaps, r.Watch.Duplicates, r.Watch.OutOfOrder)
+	if r.Watch.P50MS > 0 {
+		line(b, "", "write on one server to event on another: %.1f ms (median), %.1f ms (99 %%)", r.Watch.P50MS, r.Watch.P99MS)
+	}
+}
+
+func (r Report) failovers(b *strings.Builder) {
+	for i, f := range r.Failovers {
+		title := ""
+		if i == 0 {
+			title = "Failovers"
+		}
+		line(b, title, "%s: next acknowledged write after %.0f ms", f.Cause, f.RecoveryMS)
+	}
+}
+
+func (r Report) verdict(b *strings.Builder) {
+	b.WriteString("\n")
+	for _, p := range r.Problems {
+		line(b, "PROBLEM", "%s", p)
+	}
+	if r.OK {
+		b.WriteString("OK: every promise was kept.\n")
+	} else {
+		fmt.Fprintf(b, "NOT OK: %s\n", r.Error)
+	}
+}
+
+func line(b *strings.Builder, title, format string, args ...any) {
+	fmt.Fprintf(b, "  %-10s %s\n", title, fmt.Sprintf(format, args...))
+}

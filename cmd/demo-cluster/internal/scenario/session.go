@@ -1,0 +1,148 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/load"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+const (
+	// stepMax bounds what the cluster needs for one step. A cluster that needs
+	// longer is broken.
+	stepMax = 30 * time.Second
+
+	// writePace is the least time between two writes of one client: enough of
+	// them for a steady load that leaves processor time to the servers.
+	writePace = 20 * time.Millisecond
+)
+
+// session is one run of a scenario.
+type session struct {
+	Config
+
+	ledger    *check.Ledger
+	streams   []*check.Stream
+	latencies check.Latencies
+	load      *load.Steady
+
+	background sync.WaitGroup // watchers and the refreshing of the display
+
+	mu        sync.Mutex // guards the fields below
+	failovers []report.Failover
+	notes     []string
+	problems  []string // besides those of the verdict
+	verdict   check.Verdict
+	hash      string // of all servers, once it is known to be the same
+	keys      int
+	revision  store.Revision
+}
+
+func newSession(cfg Config) *session {
+	s := &session{Config: cfg, ledger: check.NewLedger()}
+	for _, srv := range cfg.Cluster.Servers {
+		s.streams = append(s.streams, check.NewStream("watcher of "+srv.Name))
+	}
+	s.load = &load.Steady{
+		Servers: cfg.Cluster.Servers,
+		Ledger:  s.ledger,
+		Clients: cfg.Clients,
+		Pace:    writePace,
+		Seed:    cfg.Seed,
+	}
+	return s
+}
+
+// run forms the cluster, has the scenario do its part, and checks what came of
+// it. It ends early where ctx does, or a server ends by itself.
+func (s *session) run(ctx context.Context, sc Scenario) error {
+	// The watchers go on through an interrupt, which is how an endless
+	// scenario comes to its checks.
+	background, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer s.background.Wait()
+	defer stop(nil)
+	steps, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.background.Go(func() { // ends with background
+		select {
+		case err := <-s.Cluster.Crashed():
+			cancel(err)
+			stop(err)
+		case <-background.Done():
+		}
+	})
+
+	err := s.form(steps, background)
+	if err == nil {
+		err = sc.run(steps, s)
+	}
+	s.load.Stop()
+	if err == nil && sc.endless {
+		err = s.verify(background)
+	} else if err == nil {
+		err = s.verify(steps)
+	}
+	switch cause := context.Cause(background); {
+	case cause != nil:
+		return cause // says more than the error that followed from it
+	case ctx.Err() != nil && err != nil:
+		return ErrInterrupted
+	}
+	return err
+}
+
+// form starts the servers and a watcher on each.
+func (s *session) form(ctx, background context.Context) error {
+	s.Display.Printf("Forming a cluster of %d servers: processes of their own that talk to each other over mutual TLS", len(s.Cluster.Servers))
+	begun := time.Now()
+	step, cancel := context.WithTimeout(ctx, stepMax)
+	defer cancel()
+	s.background.Go(func() { s.refresh(background) })
+	for i := range s.streams {
+		s.background.Go(func() { s.watch(background, i) })
+	}
+	if err := s.Cluster.Form(step); err != nil {
+		return err
+	}
+	leader, err := s.Cluster.WaitLeader(step)
+	if err != nil {
+		return err
+	}
+	s.Display.Printf("      %s leads; all %d servers vote, after %.1f s; a watcher is connected to each", leader.Name, len(s.Cluster.Servers), time.Since(begun).Seconds())
+	return nil
+}
+
+// note adds a line to the report, and shows it.
+func (s *session) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.mu.Lock()
+	s.notes = append(s.notes, text)
+	s.mu.Unlock()
+	s.Display.Printf("      %s", text)
+}
+
+// problem notes a promise that was not kept.
+func (s *session) problem(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.mu.Lock()
+	s.problems = append(s.problems, text)
+	s.mu.Unlock()
+	s.Display.Printf("      PROBLEM: %s", text)
+}
+
+// pause lets the load go on for a while.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,195 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// How long parts of the story take, for the load to show what it goes through.
+const (
+	calmTime      = 5 * time.Second
+	afterFailover = 2 * time.Second
+	betweenStops  = time.Second
+)
+
+// Bounds of the stale reads that the story shows.
+const (
+	looseBound = time.Minute
+	tightBound = time.Second
+)
+
+// story shows one thing after the other.
+func story(ctx context.Context, s *session) error {
+	steps := []struct {
+		title string
+		run   func(context.Context) error
+	}{
+		{"Load the registration entries, in parallel through all servers", s.loadEntries},
+		{"Write steadily through all servers, undisturbed", s.storyCalm},
+		{"Kill the leader with SIGKILL, under load", s.storyKill},
+		{"Rolling restart: stop and start every server in turn, under load", s.storyRolling},
+		{"Stop a majority: no writes, but reads that allow for old data", s.storyMinority},
+	}
+	for i, step := range steps {
+		s.Display.Printf("[%d/%d] %s", i+1, len(steps), step.title)
+		if err := step.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.title, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) storyCalm(ctx context.Context) error {
+	s.load.Start(ctx)
+	before, begun := s.ledger.Counts().Acknowledged, time.Now()
+	if err := s.calm(ctx, calmTime); err != nil {
+		return err
+	}
+	rate := float64(s.ledger.Counts().Acknowledged-before) / time.Since(begun).Seconds()
+	p := s.latencies.Percentiles(0.5, 0.99)
+	s.note("%d clients: %.0f acknowledged writes/s; other servers' watchers see them %.1f ms (median), %.1f ms (99 %%) after they were sent",
+		s.Clients, rate, milliseconds(p[0]), milliseconds(p[1]))
+	return nil
+}
+
+func (s *session) storyKill(ctx context.Context) error {
+	leader, err := s.Cluster.WaitLeader(ctx)
+	if err != nil {
+		return err
+	}
+	f, err := s.failover(ctx, leader, "kill -9 of leader "+leader.Name, kill(leader), 0)
+	if err != nil {
+		return err
+	}
+	s.Display.Printf("      %s: the next write was acknowledged %.0f ms after the kill", f.Cause, f.RecoveryMS)
+	if err := pause(ctx, afterFailover); err != nil {
+		return err
+	}
+	took, err := s.start(ctx, leader)
+	if err != nil {
+		return err
+	}
+	s.note("%s, started again, had caught up after %.1f s, and its watcher went on where it was", leader.Name, took.Seconds())
+	return nil
+}
+
+// storyRolling restarts the followers first, so that leadership moves once.
+func (s *session) storyRolling(ctx context.Context) error {
+	leader, err := s.Cluster.WaitLeader(ctx)
+	if err != nil {
+		return err
+	}
+	order := make([]*cluster.Server, 0, len(s.Cluster.Servers))
+	for _, srv := range s.Cluster.Servers {
+		if srv != leader {
+			order = append(order, srv)
+		}
+	}
+	for _, srv := range append(order, leader) {
+		begun := time.Now()
+		if err := srv.Stop(ctx); err != nil {
+			return err
+		}
+		acked, err := s.ledger.WaitAck(ctx, begun)
+		if err != nil {
+			return err
+		}
+		if srv == leader {
+			s.note("leader %s, told to stop, handed over: the next write was acknowledged %.0f ms after it was told", srv.Name, milliseconds(acked.Sub(begun)))
+		}
+		took, err := s.start(ctx, srv)
+		if err != nil {
+			return err
+		}
+		s.Display.Printf("      %s restarted, caught up after %.1f s", srv.Name, took.Seconds())
+		if err := pause(ctx, betweenStops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storyMinority stops servers until those that are left are no majority, shows
+// what works and what does not, and heals the cluster.
+func (s *session) storyMinority(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stepMax)
+	defer cancel()
+	left := s.Cluster.Quorum() - 1
+	stopped, survivor := s.Cluster.Servers[left:], s.Cluster.Servers[0]
+	for _, srv := range stopped {
+		if err := srv.Stop(ctx); err != nil {
+			return err
+		}
+	}
+	s.Display.Printf("      %d of %d servers are stopped", len(stopped), len(s.Cluster.Servers))
+	cl, err := survivor.Client()
+	if err != nil {
+		return err
+	}
+	if err := s.showRefusals(ctx, cl); err != nil {
+		return err
+	}
+
+	begun := time.Now()
+	if err := s.Cluster.StartAll(ctx, stopped...); err != nil {
+		return err
+	}
+	acked, err := s.ledger.WaitAck(ctx, begun)
+	if err != nil {
+		return err
+	}
+	for _, srv := range s.Cluster.Servers {
+		if err := s.Cluster.WaitCaughtUp(ctx, srv); err != nil {
+			return err
+		}
+	}
+	s.note("started again, the cluster acknowledged the next write after %.1f s and all servers caught up", acked.Sub(begun).Seconds())
+	return nil
+}
+
+// showRefusals shows what a server without a majority does.
+func (s *session) showRefusals(ctx context.Context, cl *client.Client) error {
+	const attempt = 2 * time.Second
+	probes := 0
+	err := cluster.Poll(ctx, "writes to be refused for want of a leader", func() bool {
+		probes++
+		return errors.Is(s.probe(ctx, cl, fmt.Sprintf("probe-%d", probes), attempt), store.ErrNoLeader)
+	})
+	if err != nil {
+		return err
+	}
+	s.note("without a majority, a write is refused with %q", store.ErrNoLeader)
+
+	sample := s.Entries[0].ID
+	if _, err := cl.Get(ctx, "entry", sample, store.BoundedStale(looseBound), attempt); err != nil {
+		return fmt.Errorf("read that allows for %v: %w", looseBound, err)
+	}
+	err = cluster.Poll(ctx, "reads with a tight bound to be refused", func() bool {
+		_, err := cl.Get(ctx, "entry", sample, store.BoundedStale(tightBound), attempt)
+		return errors.Is(err, store.ErrStale)
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := cl.Get(ctx, "entry", sample, store.BoundedStale(looseBound), attempt); err != nil {
+		return fmt.Errorf("read that allows for %v: %w", looseBound, err)
+	}
+	s.note("reads that allow for data %v old go on; reads that allow for %v end in %q", looseBound, tightBound, store.ErrStale)
+	return nil
+}
+
+// probe writes an item of its own, and notes what became of it.
+func (s *session) probe(ctx context.Context, cl *client.Client, id string, timeout time.Duration) error {
+	begun := time.Now()
+	s.ledger.Begin(id, "")
+	written, err := cl.Create(ctx, "probe", id, api.CreateRequest{Value: api.Value{Write: id}}, timeout)
+	s.ledger.End(id, begun, client.OutcomeOf(err), written.Revision)
+	return err
+}

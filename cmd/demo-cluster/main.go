@@ -1,0 +1,39 @@
+// Command demo-cluster runs a cluster of real server processes on this machine,
+// does it harm, and checks that it kept its promises: nothing acknowledged was
+// lost or done twice, every watcher saw every change exactly once, and all
+// servers hold the same state.
+//
+// It is both the parent that runs a scenario and, run by itself with
+// another first argument, each of the servers.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/backend"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/node"
+)
+
+// serverCommand as the first argument makes the process a server. The second
+// argument, its name, is for those who list processes.
+const serverCommand = "__server"
+
+// Exit statuses besides 0.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == serverCommand {
+		server := node.Process{Stdin: os.Stdin, Stdout: os.Stdout, Log: os.Stderr, Open: backend.Open}
+		os.Exit(server.Run(context.Background()))
+	}
+	signal.Ignore(syscall.SIGPIPE) // a reader of the output that leaves must not keep us from cleaning up
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, and the servers with it
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/load"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/scenario"
+	"github.com/spire-raft/spire-raft/testdata"
+)
+
+// plainInterval is the time between lines about the servers where there is no
+// live table.
+const plainInterval = 5 * time.Second
+
+// run does what the arguments say and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
+	opts, err := parseOptions(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return exitUsage
+	}
+	text := stdout
+	if opts.json {
+		text = stderr
+	}
+	display := newDisplay(text, opts)
+	defer display.Close()
+	rep := play(ctx, opts, display, stderr)
+	display.Close()
+
+	// Whoever does not read the report is still told by the exit status.
+	_ = rep.WriteText(text)
+	if opts.json {
+		_ = rep.WriteJSON(stdout)
+	}
+	if !rep.OK {
+		return exitFailed
+	}
+	return 0
+}
+
+func newDisplay(text *os.File, opts options) report.Display {
+	if !opts.plain && !opts.json {
+		if live, err := report.NewLive(text); err == nil {
+			return live
+		}
+	}
+	return report.NewPlain(text, plainInterval)
+}
+
+// play prepares a cluster, runs the scenario on it, and leaves nothing behind
+// that was not to be kept.
+func play(ctx context.Context, opts options, display report.Display, stderr io.Writer) report.Report {
+	failed := func(err error) report.Report {
+		return report.Report{Result: report.Result{Scenario: opts.scenario.Name, Nodes: opts.nodes, Error: err.Error()}}
+	}
+	entries, err := readEntries(opts.entries)
+	if err != nil {
+		return failed(err)
+	}
+	for _, dir := range cluster.Sweep(os.TempDir(), time.Now()) {
+		display.Printf("Removed %s, left by a run that was killed", dir)
+	}
+	ws, err := cluster.OpenWorkspace(opts.dir, os.TempDir(), opts.keep)
+	if err != nil {
+		return failed(err)
+	}
+	rep, err := playIn(ctx, ws, opts, entries, display, stderr)
+	if err = errors.Join(err, ws.Close()); err != nil {
+		rep.OK, rep.Error = false, err.Error()
+	}
+	if opts.keep {
+		display.Printf("Data and logs are kept in %s", ws.Dir)
+	}
+	return rep
+}
+
+// playIn runs the scenario in a workspace. No process is left when it returns.
+func playIn(ctx context.Context, ws *cluster.Workspace, opts options, entries []load.Entry, display report.Display, stderr io.Writer) (report.Report, error) {
+	rep := report.Report{Result: report.Result{Scenario: opts.scenario.Name, Nodes: opts.nodes}}
+	self, err := os.Executable()
+	if err != nil {
+		return rep, err
+	}
+	c, err := cluster.New(cluster.Config{Nodes: opts.nodes, Command: []string{self, serverCommand}, Workspace: ws})
+	if err != nil {
+		return rep, err
+	}
+	defer c.Close()
+	rep = opts.scenario.Run(ctx, scenario.Config{
+		Cluster:  c,
+		Display:  display,
+		Entries:  entries,
+		Duration: opts.duration,
+		Clients:  opts.clients,
+		Seed:     opts.seed,
+	})
+	if !rep.OK && ctx.Err() == nil {
+		display.Close() // the logs come after the last table
+		for _, s := range c.Servers {
+			_, _ = fmt.Fprintf(stderr, "\nThe log of %s ends:\n%s\n", s.Name, s.LogTail())
+		}
+	}
+	return rep, nil
+}
+
+func readEntries(file string) ([]load.Entry, error) {
+	if file == "" {
+		return load.ParseEntries("built-in entries", testdata.RegistrationEntries())
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--entries: %w", err)
+	}
+	return load.ParseEntries(file, data)
+}
