@@ -95,7 +95,7 @@ func (n *Node) authorize(kind transport.Kind, peer transport.Identity) error {
 	if kind == transport.Join {
 		return nil
 	}
-	if index, _ := view.Configuration(); index == 0 && !n.trusted.has(peer.Node) {
+	if view.Position().ConfigurationIndex == 0 && !n.trusted.has(peer.Node) {
 		return fmt.Errorf("%w: this node belongs to no cluster yet and was not told of node %s", ErrNotMember, peer.Node)
 	}
 	return nil

@@ -121,7 +121,7 @@ func (n *Node) startTerm(ctx context.Context) error {
 // adoptHistoryBudget makes the configured budget the cluster's.
 func (n *Node) adoptHistoryBudget(ctx context.Context) {
 	budget := n.cfg.HistoryBytesMax
-	if budget == 0 || budget == n.machine.Position().HistoryBytesMax {
+	if budget == 0 || budget == n.machine.Position().HistoryBudget {
 		return
 	}
 	if _, err := n.submit(ctx, fsm.EncodeSetHistoryBudget(budget), false); err != nil {

@@ -69,18 +69,20 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	return durableSnapshot{}, nil
 }
 
-// Restore implements [raft.FSM] for a snapshot that the leader has sent.
+// Restore implements [raft.FSM] for a snapshot that the leader has sent. The
+// sink has installed it already.
 func (m *machine) Restore(r io.ReadCloser) error {
-	defer r.Close()
-	received, err := receivedFrom(r)
+	view, err := m.Machine.View()
 	if err != nil {
 		return err
 	}
-	if err := m.Machine.Install(received); err != nil {
-		return fmt.Errorf("install snapshot: %w", err)
+	defer view.Close()
+	_, configuration, err := view.Configuration()
+	if err != nil {
+		return err
 	}
-	m.onConfiguration(received.configuration)
-	return nil
+	m.onConfiguration(raft.DecodeConfiguration(configuration))
+	return r.Close()
 }
 
 // durableSnapshot is the snapshot of a machine whose every applied entry is on

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -141,6 +143,15 @@ func (n *Node) Leave(ctx context.Context) error {
 		return errors.Join(err, n.Close())
 	}
 	return n.Close()
+}
+
+// markLeft bars dir from being opened again.
+func markLeft(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, leftFile), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // TransferLeadership hands leadership to the voter that is furthest ahead, and

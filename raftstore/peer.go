@@ -106,14 +106,13 @@ func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest
 func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
 	n.learn(req.GetMembers())
 	position := n.machine.Position()
-	resp := &peerv1.ProbeResponse{
+	return &peerv1.ProbeResponse{
 		Term:          n.raft.CurrentTerm(),
 		AppliedIndex:  position.Index,
+		StateHash:     position.Hash[:],
 		DiskFreeBytes: n.disk.Free(),
 		DiskLow:       n.disk.Low(),
-	}
-	resp.HashIndex, resp.Hash = n.checkpoint()
-	return resp, nil
+	}, nil
 }
 
 // probe asks a node for its term and health.

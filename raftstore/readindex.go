@@ -72,7 +72,7 @@ func (n *Node) confirm(ctx context.Context) (uint64, error) {
 func (n *Node) confirmAsLeader(ctx context.Context) (uint64, error) {
 	term := n.raft.CurrentTerm()
 	position := n.machine.Position()
-	if position.TermStart != term {
+	if position.TermStartTerm != term {
 		return 0, fmt.Errorf("%w yet: the start of term %d is not applied", errNotLeader, term)
 	}
 	if err := n.quorumKnowsNoTermAfter(ctx, term); err != nil {

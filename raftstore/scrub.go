@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,13 +34,13 @@ func (n *Node) scrub(ctx context.Context) {
 // A difference means that one of the two is wrong. Which one is for people to
 // find out: stopping the wrong one would take the right data off line.
 func (n *Node) compareHash(peer string, resp *peerv1.ProbeResponse) {
-	own, ok := n.machine.HashAt(resp.GetHashIndex())
-	if !ok || len(resp.GetHash()) == 0 || string(own[:]) == string(resp.GetHash()) {
+	own, known := n.machine.HashAt(resp.GetAppliedIndex())
+	if !known || bytes.Equal(own[:], resp.GetStateHash()) {
 		return
 	}
 	n.metrics.hashMismatch.Inc()
 	if !n.diverged.Swap(true) {
 		n.log.Error("state differs from a peer's at the same index: compare with the other nodes, and replace the one that differs",
-			"peer", peer, "index", resp.GetHashIndex())
+			"peer", peer, "index", resp.GetAppliedIndex())
 	}
 }

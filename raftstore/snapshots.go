@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -16,12 +17,17 @@ var _ raft.SnapshotStore = (*snapshotStore)(nil)
 // snapshotStore shows raft the machine's state as its newest, and only,
 // snapshot: the state is on disk at every applied index, so that keeping
 // copies of it would only cost space and time. Raft asks for it when a follower
-// lags behind the log. On that follower the store receives it.
+// lags behind the log.
+//
+// On that follower the sink is the machine itself, which installs what it
+// receives when it has verified all of it. Raft's restore then finds it done.
+// That the machine is ahead of raft in between is harmless: it skips entries
+// that it has, and a restart begins at what it has.
 type snapshotStore struct {
 	machine *fsm.Machine
 
-	mu       sync.Mutex // guards received
-	received *received
+	mu        sync.Mutex // guards installed
+	installed *raft.SnapshotMeta
 }
 
 func newSnapshotStore(m *fsm.Machine) *snapshotStore { return &snapshotStore{machine: m} }
@@ -49,18 +55,17 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 // metaOf describes snap to raft. The configuration is the one in the snapshot:
 // an applied state always has one, since the first entry of a log is one.
 func metaOf(snap *fsm.Snapshot) (*raft.SnapshotMeta, error) {
-	index, encoded := snap.Configuration()
-	if index == 0 {
+	at := snap.Position()
+	if at.ConfigurationIndex == 0 {
 		return nil, errors.New("the state has no configuration")
 	}
-	at := snap.Position()
 	return &raft.SnapshotMeta{
 		Version:            raft.SnapshotVersionMax,
 		ID:                 currentID,
 		Index:              at.Index,
 		Term:               at.Term,
-		Configuration:      raft.DecodeConfiguration(encoded),
-		ConfigurationIndex: index,
+		Configuration:      raft.DecodeConfiguration(snap.Configuration()),
+		ConfigurationIndex: at.ConfigurationIndex,
 		Size:               snap.Size(),
 	}, nil
 }
@@ -69,7 +74,7 @@ func metaOf(snap *fsm.Snapshot) (*raft.SnapshotMeta, error) {
 // the state of now, which may be newer than what List described.
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	if id != currentID {
-		return s.openReceived(id)
+		return s.openInstalled(id)
 	}
 	snap, err := s.machine.Snapshot()
 	if err != nil {
@@ -81,6 +86,18 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 		return nil, nil, err
 	}
 	return meta, newSnapshotReader(snap), nil
+}
+
+// openInstalled describes a snapshot that was installed. There is nothing to
+// read of it.
+func (s *snapshotStore) openInstalled(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.installed == nil || s.installed.ID != id {
+		return nil, nil, fmt.Errorf("snapshot %q is not here", id)
+	}
+	meta := *s.installed
+	return &meta, io.NopCloser(strings.NewReader("")), nil
 }
 
 // snapshotReader streams a snapshot to raft, which wants to read where the
@@ -116,103 +133,68 @@ func (r *snapshotReader) Close() error {
 func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, c raft.Configuration,
 	configurationIndex uint64, _ raft.Transport,
 ) (raft.SnapshotSink, error) {
-	return &sink{store: s, received: &received{
-		id: fmt.Sprintf("received-%d-%d", term, index),
-		meta: raft.SnapshotMeta{
-			Version:            raft.SnapshotVersionMax,
-			Index:              index,
-			Term:               term,
-			Configuration:      c,
-			ConfigurationIndex: configurationIndex,
-		},
+	return &sink{store: s, meta: &raft.SnapshotMeta{
+		Version:            raft.SnapshotVersionMax,
+		ID:                 fmt.Sprintf("installed-%d-%d", term, index),
+		Index:              index,
+		Term:               term,
+		Configuration:      c,
+		ConfigurationIndex: configurationIndex,
 	}}, nil
 }
 
-// received is a snapshot from the leader, on its way into the machine.
-type received struct {
-	id     string
-	meta   raft.SnapshotMeta
-	upload *fsm.Incoming
-}
-
-// Read implements [io.Reader] for raft, which reads nothing: the bytes go from
-// the sink into the machine's directory, and Restore installs them there.
-func (*received) Read([]byte) (int, error) { return 0, io.EOF }
-
-// Close implements [io.Closer].
-func (r *received) Close() error { return r.upload.Discard() }
-
-// receivedFrom returns the received snapshot behind the reader that raft gives
-// to Restore.
-func receivedFrom(r io.ReadCloser) (*received, error) {
-	for {
-		switch v := r.(type) {
-		case *received:
-			return v, nil
-		case raft.ReadCloserWrapper:
-			r = v.WrappedReadCloser()
-		default:
-			return nil, fmt.Errorf("restore from a %T: only snapshots of the leader can be restored", r)
-		}
-	}
-}
-
-// openReceived returns the snapshot that a sink has received.
-func (s *snapshotStore) openReceived(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.received
-	if r == nil || r.id != id {
-		return nil, nil, fmt.Errorf("snapshot %q is not here", id)
-	}
-	s.received = nil
-	meta := r.meta
-	return &meta, r, nil
-}
+// errCanceled ends an install whose stream was cut off.
+var errCanceled = errors.New("snapshot canceled by the receiver")
 
 // sink takes a snapshot. One goroutine uses it.
 type sink struct {
-	store    *snapshotStore
-	received *received
+	store *snapshotStore
+	meta  *raft.SnapshotMeta
+
+	stream *io.PipeWriter // nil until the first write
+	result chan error     // of the install that reads stream
 }
 
 // ID implements [raft.SnapshotSink].
-func (k *sink) ID() string { return k.received.id }
+func (k *sink) ID() string { return k.meta.ID }
 
 // Write implements [io.Writer].
 func (k *sink) Write(p []byte) (int, error) {
-	r := k.received
-	if r.upload == nil {
-		upload, err := k.store.machine.Receive()
-		if err != nil {
-			return 0, err
-		}
-		r.upload = upload
+	if k.stream == nil {
+		pr, pw := io.Pipe()
+		k.stream, k.result = pw, make(chan error, 1)
+		go func() { // ends with the stream, which Close or Cancel ends
+			err := k.store.machine.Install(pr)
+			pr.CloseWithError(err)
+			k.result <- err
+		}()
 	}
-	n, err := r.upload.Write(p)
-	r.meta.Size += int64(n)
+	n, err := k.stream.Write(p)
+	k.meta.Size += int64(n)
 	return n, err
 }
 
-// Close implements [io.Closer]. What was received is complete.
+// Close implements [io.Closer]: it returns when the snapshot is installed.
 func (k *sink) Close() error {
-	r := k.received
-	if r.upload == nil {
-		return nil // the local state: nothing to keep
+	if k.stream == nil {
+		return nil // of the local state, which is where it should be
+	}
+	k.stream.Close()
+	if err := <-k.result; err != nil {
+		return err
 	}
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
-	if old := k.store.received; old != nil {
-		_ = old.upload.Discard() // raft never came back for it
-	}
-	k.store.received = r
+	k.store.installed = k.meta
 	return nil
 }
 
 // Cancel implements [raft.SnapshotSink].
 func (k *sink) Cancel() error {
-	if k.received.upload == nil {
+	if k.stream == nil {
 		return nil
 	}
-	return k.received.upload.Discard()
+	k.stream.CloseWithError(errCanceled)
+	<-k.result
+	return nil
 }

@@ -343,13 +343,12 @@ func (x *ProbeRequest) GetMembers() []*Member {
 type ProbeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node's current term, which it has on disk.
-	Term          uint64 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Term uint64 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	// The last entry that the node has applied, and its state hash there.
 	AppliedIndex  uint64 `protobuf:"varint,2,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	DiskFreeBytes uint64 `protobuf:"varint,3,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
-	DiskLow       bool   `protobuf:"varint,4,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
-	// The state hash at a recent checkpoint index, if there is one, to compare.
-	HashIndex     uint64 `protobuf:"varint,5,opt,name=hash_index,json=hashIndex,proto3" json:"hash_index,omitempty"`
-	Hash          []byte `protobuf:"bytes,6,opt,name=hash,proto3" json:"hash,omitempty"`
+	StateHash     []byte `protobuf:"bytes,3,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	DiskFreeBytes uint64 `protobuf:"varint,4,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
+	DiskLow       bool   `protobuf:"varint,5,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +397,13 @@ func (x *ProbeResponse) GetAppliedIndex() uint64 {
 	return 0
 }
 
+func (x *ProbeResponse) GetStateHash() []byte {
+	if x != nil {
+		return x.StateHash
+	}
+	return nil
+}
+
 func (x *ProbeResponse) GetDiskFreeBytes() uint64 {
 	if x != nil {
 		return x.DiskFreeBytes
@@ -410,20 +416,6 @@ func (x *ProbeResponse) GetDiskLow() bool {
 		return x.DiskLow
 	}
 	return false
-}
-
-func (x *ProbeResponse) GetHashIndex() uint64 {
-	if x != nil {
-		return x.HashIndex
-	}
-	return 0
-}
-
-func (x *ProbeResponse) GetHash() []byte {
-	if x != nil {
-		return x.Hash
-	}
-	return nil
 }
 
 // JoinRequest asks the leader to take a node into the cluster.
@@ -636,15 +628,14 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"C\n" +
 	"\fProbeRequest\x123\n" +
-	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xbe\x01\n" +
+	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xaa\x01\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
-	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12&\n" +
-	"\x0fdisk_free_bytes\x18\x03 \x01(\x04R\rdiskFreeBytes\x12\x19\n" +
-	"\bdisk_low\x18\x04 \x01(\bR\adiskLow\x12\x1d\n" +
+	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
 	"\n" +
-	"hash_index\x18\x05 \x01(\x04R\thashIndex\x12\x12\n" +
-	"\x04hash\x18\x06 \x01(\fR\x04hash\"=\n" +
+	"state_hash\x18\x03 \x01(\fR\tstateHash\x12&\n" +
+	"\x0fdisk_free_bytes\x18\x04 \x01(\x04R\rdiskFreeBytes\x12\x19\n" +
+	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\"=\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"v\n" +
