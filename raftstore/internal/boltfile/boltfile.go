@@ -26,6 +26,7 @@ const (
 	offMagic     = 0
 	offVersion   = 4
 	offPageSize  = 8
+	offRoot      = 16
 	offHighWater = 40
 	offTxID      = 48
 	offChecksum  = 56
@@ -42,38 +43,53 @@ const (
 // A missing or empty file passes: bbolt makes a new one. The error wraps
 // [store.ErrCorrupt] if the file is truncated or is no bbolt file.
 func CheckSize(path string) error {
+	f, _, err := openMeta(path)
+	if err != nil || f == nil {
+		return err
+	}
+	return f.Close()
+}
+
+// openMeta opens the file and returns it with its newest meta page, after the
+// checks of CheckSize. The file is nil where there is nothing to check.
+func openMeta(path string) (_ *os.File, _ meta, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, meta{}, nil
 	}
 	if err != nil {
-		return err
+		return nil, meta{}, err
 	}
-	defer f.Close()
+	keep := false
+	defer func() {
+		if !keep {
+			err = errors.Join(err, f.Close())
+		}
+	}()
 	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() == 0 {
-		return nil
+	if err != nil || info.Size() == 0 {
+		return nil, meta{}, err
 	}
 	newest, err := newestMeta(f)
 	if err != nil {
-		return err
+		return nil, meta{}, err
 	}
 	if newest.pageSize == 0 {
-		return fmt.Errorf("%s has no valid bbolt meta page: %w", path, store.ErrCorrupt)
+		return nil, meta{}, fmt.Errorf("%s has no valid bbolt meta page: %w", path, store.ErrCorrupt)
 	}
 	if pages := uint64(info.Size()) / uint64(newest.pageSize); pages < newest.highWater {
-		return fmt.Errorf("%s is truncated, it has %d pages of %d: %w", path, pages, newest.highWater, store.ErrCorrupt)
+		return nil, meta{}, fmt.Errorf("%s is truncated, it has %d pages of %d: %w", path, pages, newest.highWater, store.ErrCorrupt)
 	}
-	return nil
+	keep = true
+	return f, newest, nil
 }
 
 type meta struct {
 	pageSize  uint32 // 0 in a meta page that isn't valid
+	root      uint64
 	highWater uint64
 	txID      uint64
+	alone     bool // the other meta page isn't valid
 }
 
 // newestMeta returns the meta page that bbolt would use, or the zero meta.
@@ -84,7 +100,8 @@ func newestMeta(f io.ReaderAt) (meta, error) {
 	}
 	if first.pageSize != 0 {
 		second, err := readMeta(f, int64(first.pageSize))
-		if err != nil || second.pageSize == 0 || second.txID < first.txID {
+		first.alone = second.pageSize == 0
+		if err != nil || first.alone || second.txID < first.txID {
 			return first, err
 		}
 		return second, nil
@@ -92,6 +109,7 @@ func newestMeta(f io.ReaderAt) (meta, error) {
 	// The page size is unknown, so the second page may be at any power of two.
 	for off := int64(pageBytesMin); off <= pageBytesMax; off *= 2 {
 		second, err := readMeta(f, off)
+		second.alone = true
 		if err != nil || second.pageSize != 0 {
 			return second, err
 		}
@@ -115,11 +133,13 @@ func readMeta(f io.ReaderAt, off int64) (meta, error) {
 	_, _ = h.Write(b[:offChecksum]) // never fails
 	pageSize := order.Uint32(b[offPageSize:])
 	if order.Uint32(b[offMagic:]) != magic || order.Uint32(b[offVersion:]) != version ||
-		order.Uint64(b[offChecksum:]) != h.Sum64() || pageSize < pageBytesMin || pageSize > pageBytesMax {
+		order.Uint64(b[offChecksum:]) != h.Sum64() || pageSize < pageBytesMin || pageSize > pageBytesMax ||
+		order.Uint64(b[offHighWater:]) < 2 {
 		return meta{}, nil
 	}
 	return meta{
 		pageSize:  pageSize,
+		root:      order.Uint64(b[offRoot:]),
 		highWater: order.Uint64(b[offHighWater:]),
 		txID:      order.Uint64(b[offTxID:]),
 	}, nil

@@ -1,0 +1,191 @@
+package logstore_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+
+	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+const (
+	entries = 400
+	flips   = 150
+)
+
+// writeLog makes a file with entries 1 to entries and a term, and returns its
+// bytes. Some entries were deleted and written anew, so there are free pages.
+func writeLog(t *testing.T, path string) []byte {
+	t.Helper()
+	s, err := logstore.Open(logstore.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(1); i <= entries; i += 50 {
+		var logs []*raft.Log
+		for j := i; j < i+50; j++ {
+			logs = append(logs, entry(j))
+		}
+		if err := s.StoreLogs(logs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.DeleteRange(300, entries), s.SetUint64([]byte("term"), 41)); err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(300); i <= entries; i++ {
+		if err := s.StoreLog(entry(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096 // what lies behind the last page in use is room to grow
+	used := len(bytes.TrimRight(data, "\x00"))
+	return data[:(used+page-1)/page*page]
+}
+
+// readLog opens the log and reads all of it. An error is fine; data that
+// differs from what was written is not.
+func readLog(path string) (wrong string, err error) {
+	s, err := logstore.Open(logstore.Options{Path: path, MmapBytes: 1 << 26})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	term, err := s.GetUint64([]byte("term"))
+	if err != nil {
+		return "", err
+	}
+	if term != 41 {
+		return fmt.Sprintf("term %d", term), nil
+	}
+	first, err1 := s.FirstIndex()
+	last, err2 := s.LastIndex()
+	if err := errors.Join(err1, err2); err != nil {
+		return "", err
+	}
+	if first != 1 || last != entries {
+		return fmt.Sprintf("entries %d to %d", first, last), nil
+	}
+	for i := first; i <= last; i++ {
+		var l raft.Log
+		if err := s.GetLog(i, &l); err != nil {
+			return "", err
+		}
+		l.AppendedAt = entry(i).AppendedAt // not covered
+		if !sameEntry(&l, entry(i)) {
+			return fmt.Sprintf("entry %+v", l), nil
+		}
+	}
+	return "", nil
+}
+
+func TestOpen_FlippedBitIsFoundOrHarmless(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	data := writeLog(t, path)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	found := 0
+	for range flips {
+		bit := rnd.IntN(8 * len(data))
+		damaged := bytes.Clone(data)
+		damaged[bit/8] ^= 1 << (bit % 8)
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wrong, err := readLog(path)
+		if wrong != "" {
+			t.Errorf("bit %d of byte %d flipped: read %s", bit%8, bit/8, wrong)
+		}
+		if err != nil {
+			found++
+		}
+	}
+	if found == 0 {
+		t.Error("no flip was found, so the test tests nothing")
+	}
+	t.Logf("%d of %d flips were found", found, flips)
+}
+
+func TestOpen_TruncatedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	data := writeLog(t, path)
+	for _, size := range []int{1, 100, 4096, 8192, 12288, 40960, len(data) / 2} {
+		if err := os.WriteFile(path, data[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := logstore.Open(logstore.Options{Path: path}); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%d bytes: got %v, %v", size, s, err)
+		}
+	}
+}
+
+func TestOpen_FileInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	s, err := logstore.Open(logstore.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := logstore.Open(logstore.Options{Path: path}); !errors.Is(err, logstore.ErrLocked) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A log that raft-boltdb wrote without this package has no checksums.
+func TestOpen_LogWithoutChecksumsIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	b, err := raftboltdb.NewBoltStore(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.StoreLog(entry(1)), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := logstore.Open(logstore.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.GetLog(1, new(raft.Log)); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkStoreLogs(b *testing.B) {
+	for _, batch := range []uint64{1, 64} {
+		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
+			s, err := logstore.Open(logstore.Options{Path: filepath.Join(b.TempDir(), "raft.db")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			data, next := make([]byte, 512), uint64(1)
+			for b.Loop() {
+				logs := make([]*raft.Log, batch)
+				for i := range logs {
+					logs[i] = &raft.Log{Index: next, Term: 1, Data: data}
+					next++
+				}
+				if err := s.StoreLogs(logs); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
