@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -106,18 +107,19 @@ const spareBytesMax = 1 << 20
 func (o *outbox) run() error {
 	var spare []byte
 	for range o.wake {
+		runtime.Gosched() // let whoever is about to push do so: fewer, larger writes
 		buf, err := o.take(spare)
 		if err != nil {
 			return err
 		}
-		if len(buf) == 0 {
-			continue
+		if len(buf) > 0 {
+			// A write that stalls is given up, and the connection with it.
+			o.conn.SetWriteDeadline(time.Now().Add(o.stall))
+			if _, err := o.conn.Write(buf); err != nil {
+				return err
+			}
 		}
-		// A write that stalls is given up, and the connection with it.
-		o.conn.SetWriteDeadline(time.Now().Add(o.stall))
-		if _, err := o.conn.Write(buf); err != nil {
-			return err
-		}
+		// Always, since the last spare is where the next batch gathers now.
 		if spare = buf; cap(buf) > spareBytesMax {
 			spare = nil
 		}
