@@ -88,5 +88,3 @@ func tlsLoopback(b *testing.B) net.Conn {
 	}
 	return conn
 }
-
-func echo(_ context.Context, _ uint8, body []byte) ([]byte, error) { return body, nil }

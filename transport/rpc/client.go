@@ -17,6 +17,7 @@ type Client struct {
 	conn  net.Conn
 	out   *outbox
 	slots chan struct{} // one token for each open call
+	spare sync.Pool     // of channels for one answer each
 	wg    sync.WaitGroup
 	done  chan struct{} // closed when the connection is of no use any more
 
@@ -32,9 +33,6 @@ type answer struct {
 	err  error
 }
 
-// answers are channels for one answer each, for reuse.
-var answers = sync.Pool{New: func() any { return make(chan answer, 1) }}
-
 // NewClient makes calls over conn, which it owns from then on. Close it.
 func NewClient(conn net.Conn, cfg Config) *Client {
 	cfg = cfg.withDefaults()
@@ -46,6 +44,7 @@ func NewClient(conn net.Conn, cfg Config) *Client {
 		done:  make(chan struct{}),
 		calls: make(map[uint64]chan answer),
 	}
+	c.spare.New = func() any { return make(chan answer, 1) }
 	c.wg.Go(func() { c.fail(c.out.run()) })
 	c.wg.Go(func() { c.fail(c.receive()) })
 	return c
@@ -83,14 +82,14 @@ func (c *Client) Call(ctx context.Context, method uint8, body []byte) ([]byte, e
 	}
 	select {
 	case a := <-ch:
-		answers.Put(ch)
+		c.spare.Put(ch)
 		return a.body, a.err
 	case <-ctx.Done():
 	case <-c.done:
 	}
 	if !c.abandon(id) { // the answer came at the last moment
 		a := <-ch
-		answers.Put(ch)
+		c.spare.Put(ch)
 		return a.body, a.err
 	}
 	if err := c.Err(); err != nil {
@@ -127,7 +126,7 @@ func (c *Client) open() (uint64, chan answer, error) {
 		return 0, nil, c.err
 	}
 	c.next++
-	ch := answers.Get().(chan answer)
+	ch := c.spare.Get().(chan answer)
 	c.calls[c.next] = ch
 	return c.next, ch, nil
 }
