@@ -21,18 +21,21 @@ var (
 	ErrUnauthorized = errors.New("missing or wrong bearer token")
 )
 
-// wireErrors gives each error its name and HTTP status. The first match wins:
-// an unknown outcome must not pass for the deadline that it wraps.
+// wireErrors gives each error its name and HTTP status. The first match wins,
+// since an error may wrap its cause: an unknown outcome that of a deadline,
+// stale data the want of a leader.
 var wireErrors = []struct {
 	name   string
 	err    error
 	status int
 }{
 	{"unknown_outcome", store.ErrUnknownOutcome, http.StatusGatewayTimeout},
+	{"failed", store.ErrFailed, http.StatusServiceUnavailable},
+	{"closed", store.ErrClosed, http.StatusServiceUnavailable},
+	{"stale", store.ErrStale, http.StatusServiceUnavailable},
 	{"conflict", store.ErrConflict, http.StatusConflict},
 	{"compacted", store.ErrCompacted, http.StatusGone},
 	{"no_leader", store.ErrNoLeader, http.StatusServiceUnavailable},
-	{"stale", store.ErrStale, http.StatusServiceUnavailable},
 	{"no_space", store.ErrNoSpace, http.StatusInsufficientStorage},
 	{"too_large", store.ErrTooLarge, http.StatusRequestEntityTooLarge},
 	{"invalid", store.ErrInvalid, http.StatusBadRequest},
@@ -41,8 +44,6 @@ var wireErrors = []struct {
 	{"tx_expired", store.ErrTxExpired, http.StatusConflict},
 	{"too_many_watchers", store.ErrTooManyWatchers, http.StatusTooManyRequests},
 	{"corrupt", store.ErrCorrupt, http.StatusInternalServerError},
-	{"failed", store.ErrFailed, http.StatusServiceUnavailable},
-	{"closed", store.ErrClosed, http.StatusServiceUnavailable},
 	{"exists", ErrExists, http.StatusConflict},
 	{"not_found", ErrNotFound, http.StatusNotFound},
 	{"unauthorized", ErrUnauthorized, http.StatusUnauthorized},

@@ -50,6 +50,19 @@ func (s *Stream) Counts() StreamCounts {
 	return s.counts
 }
 
+// Total adds up what streams have delivered so far.
+func Total(streams []*Stream) StreamCounts {
+	var sum StreamCounts
+	for _, s := range streams {
+		c := s.Counts()
+		sum.Events += c.Events
+		sum.Gaps += c.Gaps
+		sum.Duplicates += c.Duplicates
+		sum.OutOfOrder += c.OutOfOrder
+	}
+	return sum
+}
+
 // Add takes the next batch.
 func (s *Stream) Add(b api.Batch) {
 	s.mu.Lock()

@@ -15,9 +15,6 @@ type Verdict struct {
 	// those that it has more than once.
 	Lost, Duplicated int
 
-	// Watch adds up the streams of all watchers.
-	Watch StreamCounts
-
 	// Problems are all that is wrong, in words. A cluster that keeps its
 	// promises has none.
 	Problems []string
@@ -55,11 +52,6 @@ func Judge(l *Ledger, h *History, streams []*Stream) Verdict {
 	v.Problems = append(p.list, h.list...)
 	for _, s := range streams {
 		s.Compare(h)
-		counts := s.Counts()
-		v.Watch.Events += counts.Events
-		v.Watch.Gaps += counts.Gaps
-		v.Watch.Duplicates += counts.Duplicates
-		v.Watch.OutOfOrder += counts.OutOfOrder
 		v.Problems = append(v.Problems, s.list...)
 	}
 	return v

@@ -52,7 +52,7 @@ type Cluster struct {
 	spawner   *spawner
 	token     string
 	gossipKey []byte
-	crashes   chan error
+	crashes   chan Crash
 	closeOnce sync.Once
 }
 
@@ -64,7 +64,7 @@ func New(cfg Config) (*Cluster, error) {
 		command:   cfg.Command,
 		token:     base64.RawURLEncoding.EncodeToString(random(tokenBytes)),
 		gossipKey: random(gossipKeyBytes),
-		crashes:   make(chan error, 1),
+		crashes:   make(chan Crash, cfg.Nodes),
 	}
 	for i := range cfg.Nodes {
 		s := newServer(c, fmt.Sprintf("n%d", i+1))
@@ -92,13 +92,20 @@ func (c *Cluster) Token() string { return c.token }
 // Quorum is how many servers must live for the cluster to write.
 func (c *Cluster) Quorum() int { return len(c.Servers)/2 + 1 }
 
-// Crashed receives the first case of a server that ended by itself.
-func (c *Cluster) Crashed() <-chan error { return c.crashes }
+// Crash is the end of a server that nobody had asked for.
+type Crash struct {
+	Server *Server
+	Err    error
+}
 
-func (c *Cluster) crashed(err error) {
+// Crashed receives the crashes, of which each server has one at most before it
+// is started again.
+func (c *Cluster) Crashed() <-chan Crash { return c.crashes }
+
+func (c *Cluster) crashed(crash Crash) {
 	select {
-	case c.crashes <- err:
-	default: // the first one is the one to look into
+	case c.crashes <- crash:
+	default: // nobody listens any more
 	}
 }
 

@@ -157,4 +157,12 @@ func (p *process) stop(ctx context.Context) error {
 	}
 }
 
+// exit says how the process ended. It must have.
+func (p *process) exit() error {
+	if p.err == nil {
+		return errors.New("exit status 0")
+	}
+	return p.err
+}
+
 func (p *process) signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }

@@ -86,6 +86,16 @@ func (s *Server) Addresses() api.Addresses {
 	return s.addresses
 }
 
+// PID returns the id of the server's process, or of its last one.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return 0
+	}
+	return s.process.cmd.Process.Pid
+}
+
 // Client returns a client of the server while it runs, else [ErrDown]. The
 // client is closed when the server goes.
 func (s *Server) Client() (*client.Client, error) {
@@ -154,7 +164,7 @@ func (s *Server) notice(p *process) {
 	s.mu.Unlock()
 	if !expected {
 		s.gone()
-		s.cluster.crashed(fmt.Errorf("%s ended by itself: %w; its log ends:\n%s", s.Name, p.err, s.LogTail()))
+		s.cluster.crashed(Crash{Server: s, Err: fmt.Errorf("%s ended by itself: %w", s.Name, p.exit())})
 	}
 }
 

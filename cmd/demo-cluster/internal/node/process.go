@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,7 +48,8 @@ type Process struct {
 func (p Process) Run(ctx context.Context) int {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
-	signal.Ignore(syscall.SIGINT) // Ctrl-C is the parent's to handle
+	signal.Ignore(syscall.SIGINT)  // Ctrl-C is the parent's to handle
+	signal.Ignore(syscall.SIGPIPE) // the parent stops listening once the server is ready
 	log := slog.New(slog.NewTextHandler(p.Log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 
 	in := bufio.NewReader(p.Stdin)
@@ -91,7 +93,9 @@ func (p Process) serve(ctx context.Context, setup api.Setup, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
+	var fresh freshConns
 	srv := &http.Server{
+		ConnState:         fresh.note,
 		Handler:           Handler(ctx, backend, setup.Token, log),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -112,10 +116,31 @@ func (p Process) serve(ctx context.Context, setup api.Setup, log *slog.Logger) (
 	log.Info("stopping")
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
 	defer cancel()
+	fresh.close()
 	if err := srv.Shutdown(drain); err != nil {
 		return errors.Join(err, srv.Close())
 	}
 	return nil
+}
+
+// freshConns are the connections that have not carried a request yet. HTTP
+// clients open some in reserve, and a server that shuts down would wait
+// seconds for them.
+type freshConns struct{ conns sync.Map }
+
+func (f *freshConns) note(c net.Conn, state http.ConnState) {
+	if state == http.StateNew {
+		f.conns.Store(c, nil)
+	} else {
+		f.conns.Delete(c)
+	}
+}
+
+func (f *freshConns) close() {
+	f.conns.Range(func(c, _ any) bool {
+		_ = c.(net.Conn).Close() // nothing was sent over it
+		return true
+	})
 }
 
 // Listen listens on address or, where its port is taken, on a free one of the

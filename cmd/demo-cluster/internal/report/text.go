@@ -14,10 +14,11 @@ type Report struct {
 	Took time.Duration
 
 	// Keys is how many keys the store held at the end, Revision how many
-	// transactions had changed it, Hash the state hash of all servers.
+	// transactions had changed it, Hash the state hash of all servers at Index.
 	Keys     int
 	Revision uint64
 	Hash     string
+	Index    uint64
 
 	// Notes are measurements and observations of the scenario.
 	Notes []string
@@ -33,8 +34,8 @@ func (r Report) WriteText(w io.Writer) error {
 	r.writes(&b)
 	r.watchers(&b)
 	r.failovers(&b)
-	for _, note := range r.Notes {
-		line(&b, "", "%s", note)
+	for i, note := range r.Notes {
+		line(&b, firstOnly("Seen", i), "%s", note)
 	}
 	r.verdict(&b)
 	_, err := io.WriteString(w, b.String())
@@ -48,7 +49,7 @@ func (r Report) writes(b *strings.Builder) {
 	}
 	if r.HashEqual {
 		line(b, "Servers", "all %d hold the same %d keys at revision %d", r.Nodes, r.Keys, r.Revision)
-		line(b, "", "state hash %.16s... on each", r.Hash)
+		line(b, "", "at log index %d the state hash is %.16s... on each", r.Index, r.Hash)
 	} else {
 		line(b, "Servers", "were not shown to hold the same state")
 	}
@@ -63,11 +64,7 @@ func (r Report) watchers(b *strings.Builder) {
 
 func (r Report) failovers(b *strings.Builder) {
 	for i, f := range r.Failovers {
-		title := ""
-		if i == 0 {
-			title = "Failovers"
-		}
-		line(b, title, "%s: next acknowledged write after %.0f ms", f.Cause, f.RecoveryMS)
+		line(b, firstOnly("Failovers", i), "%s: next acknowledged write after %.0f ms", f.Cause, f.RecoveryMS)
 	}
 }
 
@@ -81,6 +78,14 @@ func (r Report) verdict(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, "NOT OK: %s\n", r.Error)
 	}
+}
+
+// firstOnly is the title of the line i of a section.
+func firstOnly(title string, i int) string {
+	if i == 0 {
+		return title
+	}
+	return ""
 }
 
 func line(b *strings.Builder, title, format string, args ...any) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/load"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
@@ -25,7 +26,8 @@ type Scenario struct {
 	// means until interrupted, or that it has a length of its own.
 	DurationDefault time.Duration
 
-	// endless scenarios end in an interrupt as a matter of course.
+	// endless scenarios end in an interrupt as a matter of course. Servers that
+	// end by themselves, which may be the user's doing, are started again.
 	endless bool
 
 	run func(ctx context.Context, s *session) error
@@ -101,11 +103,12 @@ func (s *session) report(sc Scenario) report.Report {
 		Keys:     s.keys,
 		Revision: uint64(s.revision),
 		Hash:     s.hash,
+		Index:    s.index,
 		Notes:    s.notes,
 		Problems: slices.Concat(s.verdict.Problems, s.problems),
 	}
 	r.Lost, r.Duplicated = s.verdict.Lost, s.verdict.Duplicated
-	watch := s.verdict.Watch
+	watch := check.Total(s.streams)
 	percentiles := s.latencies.Percentiles(0.5, 0.99)
 	r.Watch = report.Watch{
 		Events: watch.Events, Gaps: watch.Gaps, Duplicates: watch.Duplicates, OutOfOrder: watch.OutOfOrder,

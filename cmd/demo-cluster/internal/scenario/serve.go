@@ -30,7 +30,7 @@ func (s *session) explain() {
 	print := s.Display.Printf
 	print("\nThe cluster is up. Its servers answer at:\n")
 	for _, srv := range s.Cluster.Servers {
-		print("  %s  http://%s", srv.Name, srv.Addresses().Client)
+		print("  %s  http://%s  (process %d)", srv.Name, srv.Addresses().Client, srv.PID())
 	}
 	first := "http://" + s.Cluster.Servers[0].Addresses().Client
 	last := "http://" + s.Cluster.Servers[len(s.Cluster.Servers)-1].Addresses().Client
@@ -44,5 +44,5 @@ func (s *session) explain() {
 	print("  curl -H \"$AUTH\" -d '{\"value\":{\"body\":\"hello\"},\"indexes\":[{\"field\":\"colour\",\"value\":\"red\"}]}' %s/v1/items/note/first", first)
 	print("  curl -H \"$AUTH\" '%s/v1/items/note/first?consistency=stale:10s'", last)
 	print("  curl -H \"$AUTH\" '%s/v1/items/note?field=colour&value=red'", last)
-	print("\nPress Ctrl-C to stop it.\n")
+	print("\nKill a server if you like (kill -9 %d): it is started again. Ctrl-C stops all.\n", s.Cluster.Servers[0].PID())
 }

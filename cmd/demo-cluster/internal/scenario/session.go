@@ -19,7 +19,10 @@ const (
 
 	// writePace is the least time between two writes of one client: enough of
 	// them for a steady load that leaves processor time to the servers.
-	writePace = 20 * time.Millisecond
+	writePace = 50 * time.Millisecond
+
+	// revivalPause is how long a server that ended by itself stays down.
+	revivalPause = 2 * time.Second
 )
 
 // session is one run of a scenario.
@@ -39,6 +42,7 @@ type session struct {
 	problems  []string // besides those of the verdict
 	verdict   check.Verdict
 	hash      string // of all servers, once it is known to be the same
+	index     uint64 // that they had then
 	keys      int
 	revision  store.Revision
 }
@@ -69,11 +73,9 @@ func (s *session) run(ctx context.Context, sc Scenario) error {
 	steps, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.background.Go(func() { // ends with background
-		select {
-		case err := <-s.Cluster.Crashed():
+		if err := s.guard(background, sc.endless); err != nil {
 			cancel(err)
 			stop(err)
-		case <-background.Done():
 		}
 	})
 
@@ -94,6 +96,30 @@ func (s *session) run(ctx context.Context, sc Scenario) error {
 		return ErrInterrupted
 	}
 	return err
+}
+
+// guard waits for servers that end by themselves until ctx ends. It starts them
+// again if it may, else it returns how the first one ended.
+func (s *session) guard(ctx context.Context, revive bool) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case crash := <-s.Cluster.Crashed():
+			if !revive {
+				return crash.Err
+			}
+			s.Display.Printf("%v; starting it again in %v", crash.Err, revivalPause)
+			if pause(ctx, revivalPause) != nil {
+				return nil
+			}
+			took, err := s.start(ctx, crash.Server)
+			if err != nil {
+				return err
+			}
+			s.Display.Printf("%s is back with pid %d and caught up after %.1f s", crash.Server.Name, crash.Server.PID(), took.Seconds())
+		}
+	}
 }
 
 // form starts the servers and a watcher on each.

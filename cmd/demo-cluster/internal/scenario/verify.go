@@ -68,7 +68,7 @@ func (s *session) compareHashes(statuses []api.Status) {
 		}
 	}
 	s.mu.Lock()
-	s.hash = hash
+	s.hash, s.index = hash, statuses[0].AppliedIndex
 	s.mu.Unlock()
 }
 
