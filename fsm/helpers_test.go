@@ -1,0 +1,141 @@
+package fsm_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/store/txn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const cluster = "test-cluster"
+
+// options are those of most tests. Nothing here loses power, so nothing syncs.
+func options(dir string) fsm.Options {
+	return fsm.Options{Dir: dir, ClusterID: cluster, NoSync: true, LockTimeout: time.Nanosecond}
+}
+
+// openIn opens the machine in dir, to be closed at the end of the test.
+func openIn(tb testing.TB, dir string) *fsm.Machine {
+	tb.Helper()
+	m, err := fsm.Open(options(dir))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { closeMachine(tb, m) })
+	return m
+}
+
+func open(tb testing.TB) *fsm.Machine {
+	tb.Helper()
+	return openIn(tb, tb.TempDir())
+}
+
+func closeMachine(tb testing.TB, m *fsm.Machine) {
+	tb.Helper()
+	if err := m.Close(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// entry is a log entry of term 1 with the given commands.
+func entry(index uint64, cmds ...[]byte) fsm.Entry {
+	return fsm.Entry{Index: index, Term: 1, Kind: fsm.EntryCommands, Data: fsm.EncodeEnvelope(cmds)}
+}
+
+func transaction(tb testing.TB, in *txn.Intent) []byte {
+	tb.Helper()
+	cmd, err := fsm.EncodeTransaction(in)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return cmd
+}
+
+func put(key, value string) txn.Write {
+	return txn.Write{Kind: store.EventPut, Key: []byte(key), Value: []byte(value)}
+}
+
+func del(key string) txn.Write { return txn.Write{Kind: store.EventDelete, Key: []byte(key)} }
+
+// writes is a command that only writes.
+func writes(tb testing.TB, w ...txn.Write) []byte {
+	tb.Helper()
+	return transaction(tb, &txn.Intent{Writes: w})
+}
+
+// apply applies commands as one entry behind those applied, and returns their
+// results.
+func apply(tb testing.TB, m *fsm.Machine, cmds ...[]byte) []fsm.Result {
+	tb.Helper()
+	res, err := m.Apply([]fsm.Entry{entry(m.Position().Index+1, cmds...)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res[0]
+}
+
+func applyAll(tb testing.TB, m *fsm.Machine, entries ...fsm.Entry) [][]fsm.Result {
+	tb.Helper()
+	res, err := m.Apply(entries)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res
+}
+
+// contents returns every pair of the machine.
+func contents(tb testing.TB, m *fsm.Machine) []store.KeyValue {
+	tb.Helper()
+	kvs, err := scan(m, store.Range{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return kvs
+}
+
+func scan(m *fsm.Machine, r store.Range) ([]store.KeyValue, error) {
+	v, err := m.View()
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	var kvs []store.KeyValue
+	err = v.Scan(r, func(kv store.KeyValue) bool {
+		kvs = append(kvs, store.KeyValue{Key: bytes.Clone(kv.Key), Value: bytes.Clone(kv.Value), ModRevision: kv.ModRevision})
+		return true
+	})
+	return kvs, err
+}
+
+// stream returns a snapshot of the machine.
+func stream(tb testing.TB, m *fsm.Machine) []byte {
+	tb.Helper()
+	s, err := m.Snapshot()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer s.Close()
+	var buf bytes.Buffer
+	n, err := s.WriteTo(&buf)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if n != int64(buf.Len()) || n != s.Size() {
+		tb.Fatalf("WriteTo returned %d and wrote %d bytes of Size %d", n, buf.Len(), s.Size())
+	}
+	return buf.Bytes()
+}
+
+func scrub(tb testing.TB, m *fsm.Machine) {
+	tb.Helper()
+	if _, err := m.Scrub(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+}
