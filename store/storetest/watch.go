@@ -152,10 +152,10 @@ func testWatch(e *env) {
 	h.add(tx.commit().Revision, putEvent(e.key("a"), "back"), deleteEvent(e.key("b")))
 
 	tx = e.begin(0)
-	tx.sequence("counter", "s/")
-	tx.put("s/\x00")
+	tx.sequence("counter", "s/") // sorts before the next key, once it has its number
+	tx.put("s/\x00\x01")
 	end := tx.commit().Revision
-	h.add(end, putEvent(e.key("s/\x00"), ""), putEvent(e.key("s/\x00\x00\x00\x00\x00\x00\x00\x01"), ""))
+	h.add(end, putEvent(e.key("s/\x00\x01"), ""), putEvent(e.key("s/\x00\x00\x00\x00\x00\x00\x00\x01"), ""))
 
 	for i := range e.stores {
 		for _, prefixes := range [][]string{nil, {""}, {e.prefix}, {e.prefix, ""}} {
