@@ -33,7 +33,15 @@ func main() {
 		os.Exit(server.Run(context.Background()))
 	}
 	signal.Ignore(syscall.SIGPIPE) // a reader of the output that leaves must not keep us from cleaning up
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, and the servers with it
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, interrupt := context.WithCancel(context.Background())
+	hurry := make(chan struct{})
+	go func() { // ends with the process
+		<-signals
+		interrupt()
+		<-signals
+		close(hurry)
+	}()
+	os.Exit(run(ctx, hurry, os.Args[1:], os.Stdout, os.Stderr))
 }

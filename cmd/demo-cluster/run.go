@@ -20,8 +20,10 @@ import (
 // live table.
 const plainInterval = 5 * time.Second
 
-// run does what the arguments say and returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
+// run does what the arguments say and returns the exit status. An end of ctx
+// interrupts it; hurry, closed after that, keeps it from doing more than to
+// clean up.
+func run(ctx context.Context, hurry <-chan struct{}, args []string, stdout, stderr *os.File) int {
 	opts, err := parseOptions(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -35,7 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	}
 	display := newDisplay(text, opts)
 	defer display.Close()
-	rep := play(ctx, opts, display, stderr)
+	rep := play(ctx, hurry, opts, display, stderr)
 	display.Close()
 
 	// Whoever does not read the report is still told by the exit status.
@@ -60,7 +62,7 @@ func newDisplay(text *os.File, opts options) report.Display {
 
 // play prepares a cluster, runs the scenario on it, and leaves nothing behind
 // that was not to be kept.
-func play(ctx context.Context, opts options, display report.Display, stderr io.Writer) report.Report {
+func play(ctx context.Context, hurry <-chan struct{}, opts options, display report.Display, stderr io.Writer) report.Report {
 	failed := func(err error) report.Report {
 		return report.Report{Result: report.Result{Scenario: opts.scenario.Name, Nodes: opts.nodes, Error: err.Error()}}
 	}
@@ -75,7 +77,7 @@ func play(ctx context.Context, opts options, display report.Display, stderr io.W
 	if err != nil {
 		return failed(err)
 	}
-	rep, err := playIn(ctx, ws, opts, entries, display, stderr)
+	rep, err := playIn(ctx, hurry, ws, opts, entries, display, stderr)
 	if err = errors.Join(err, ws.Close()); err != nil {
 		rep.OK, rep.Error = false, err.Error()
 	}
@@ -86,7 +88,7 @@ func play(ctx context.Context, opts options, display report.Display, stderr io.W
 }
 
 // playIn runs the scenario in a workspace. No process is left when it returns.
-func playIn(ctx context.Context, ws *cluster.Workspace, opts options, entries []load.Entry, display report.Display, stderr io.Writer) (report.Report, error) {
+func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, opts options, entries []load.Entry, display report.Display, stderr io.Writer) (report.Report, error) {
 	rep := report.Report{Result: report.Result{Scenario: opts.scenario.Name, Nodes: opts.nodes}}
 	self, err := os.Executable()
 	if err != nil {
@@ -104,6 +106,7 @@ func playIn(ctx context.Context, ws *cluster.Workspace, opts options, entries []
 		Duration: opts.duration,
 		Clients:  opts.clients,
 		Seed:     opts.seed,
+		Hurry:    hurry,
 	})
 	if !rep.OK && ctx.Err() == nil {
 		display.Close() // the logs come after the last table

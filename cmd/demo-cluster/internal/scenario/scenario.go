@@ -60,6 +60,10 @@ type Config struct {
 	Duration time.Duration
 	Clients  int
 	Seed     uint64
+
+	// Hurry is closed where an interrupted scenario must not take the time for
+	// its checks.
+	Hurry <-chan struct{}
 }
 
 // ErrInterrupted: the run was told to end before it was through.

@@ -2,7 +2,9 @@ package scenario
 
 import (
 	"context"
+	"fmt"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -27,7 +29,8 @@ func serve(ctx context.Context, s *session) error {
 
 // explain prints how to reach the cluster, ready to be pasted into a shell.
 func (s *session) explain() {
-	print := s.Display.Printf
+	var text strings.Builder
+	print := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
 	print("\nThe cluster is up. Its servers answer at:\n")
 	for _, srv := range s.Cluster.Servers {
 		print("  %s  http://%s  (process %d)", srv.Name, srv.Addresses().Client, srv.PID())
@@ -44,5 +47,6 @@ func (s *session) explain() {
 	print("  curl -H \"$AUTH\" -d '{\"value\":{\"body\":\"hello\"},\"indexes\":[{\"field\":\"colour\",\"value\":\"red\"}]}' %s/v1/items/note/first", first)
 	print("  curl -H \"$AUTH\" '%s/v1/items/note/first?consistency=stale:10s'", last)
 	print("  curl -H \"$AUTH\" '%s/v1/items/note?field=colour&value=red'", last)
-	print("\nKill a server if you like (kill -9 %d): it is started again. Ctrl-C stops all.\n", s.Cluster.Servers[0].PID())
+	print("\nKill a server if you like (kill -9 %d): it is started again. Ctrl-C stops all.", s.Cluster.Servers[0].PID())
+	s.Display.Printf("%s", text.String())
 }

@@ -79,6 +79,14 @@ func (s *session) run(ctx context.Context, sc Scenario) error {
 		}
 	})
 
+	s.background.Go(func() { // ends with background
+		select {
+		case <-s.Hurry:
+			stop(ErrInterrupted)
+		case <-background.Done():
+		}
+	})
+
 	err := s.form(steps, background)
 	if err == nil {
 		err = sc.run(steps, s)
