@@ -51,20 +51,20 @@ func (n *Node) memberAddresses() []*peerv1.Member {
 }
 
 // trusted are the nodes that a node without a configuration lets in: those that
-// the cluster named when it took the node in.
+// it asked to be taken in, and the members that they named.
 type trusted struct {
 	mu    sync.Mutex // guards nodes
 	nodes map[string]bool
 }
 
-// trust lets members in until there is a configuration.
-func (n *Node) trust(members []*peerv1.Member) {
+// trust lets a node in until there is a configuration.
+func (n *Node) trust(node string) {
 	n.trusted.mu.Lock()
 	defer n.trusted.mu.Unlock()
-	n.trusted.nodes = make(map[string]bool)
-	for _, m := range members {
-		n.trusted.nodes[m.GetNodeId()] = true
+	if n.trusted.nodes == nil {
+		n.trusted.nodes = make(map[string]bool)
 	}
+	n.trusted.nodes[node] = true
 }
 
 func (t *trusted) has(node string) bool {

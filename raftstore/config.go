@@ -115,7 +115,7 @@ type JoinConfig struct {
 // scheduled, for longer than HeartbeatTimeout costs an election.
 type Timing struct {
 	// HeartbeatTimeout is how long a follower waits for its leader before it
-	// starts an election, within a factor of two. Zero means 400 ms.
+	// starts an election, within a factor of two. Zero means 500 ms.
 	HeartbeatTimeout time.Duration
 
 	// ElectionTimeout is how long a candidate waits for votes, within a factor
@@ -123,7 +123,7 @@ type Timing struct {
 	ElectionTimeout time.Duration
 
 	// LeaderLeaseTimeout is how long a leader without contact to a quorum goes
-	// on before it steps down. At most HeartbeatTimeout. Zero means 3/4 of it.
+	// on before it steps down. At most HeartbeatTimeout, which zero means.
 	LeaderLeaseTimeout time.Duration
 
 	// PromoteAfter is how long a joined node must have been caught up before
@@ -160,9 +160,9 @@ type DiskConfig struct {
 
 // withDefaults returns c with its zero fields filled in.
 func (c Config) withDefaults() Config {
-	def(&c.Timing.HeartbeatTimeout, 400*time.Millisecond)
+	def(&c.Timing.HeartbeatTimeout, 500*time.Millisecond)
 	def(&c.Timing.ElectionTimeout, c.Timing.HeartbeatTimeout)
-	def(&c.Timing.LeaderLeaseTimeout, c.Timing.HeartbeatTimeout*3/4)
+	def(&c.Timing.LeaderLeaseTimeout, c.Timing.HeartbeatTimeout)
 	def(&c.Timing.PromoteAfter, 10*time.Second)
 	def(&c.Timing.FreshnessInterval, 500*time.Millisecond)
 	def(&c.RequestTimeout, 10*time.Second)

@@ -59,7 +59,7 @@ func (n *Node) submit(ctx context.Context, command []byte, grows bool) (fsm.Resu
 			return result, err
 		}
 		if n.leadership.wait(ctx) != nil {
-			return fsm.Result{}, noLeader(ctx, err)
+			return fsm.Result{}, n.explain(noLeader(ctx, err))
 		}
 	}
 }

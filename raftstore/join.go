@@ -74,7 +74,9 @@ func (n *Node) joinThrough(ctx context.Context, address string) error {
 		return fmt.Errorf("%w, and no leader is known there", errNotLeader)
 	}
 	n.learn(resp.GetMembers())
-	n.trust(resp.GetMembers())
+	for _, m := range resp.GetMembers() {
+		n.trust(m.GetNodeId())
+	}
 	return nil
 }
 
@@ -86,6 +88,7 @@ func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinRespo
 	if err != nil {
 		return nil, err
 	}
+	n.trust(conn.Peer().Node) // it may reach this node before its answer does
 	client := rpc.NewClient(conn, rpcConfig)
 	defer client.Close()
 	var resp peerv1.JoinResponse

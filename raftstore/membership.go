@@ -40,7 +40,7 @@ func (n *Node) RemoveServer(ctx context.Context, nodeID string) error {
 			return err
 		}
 		if n.leadership.wait(ctx) != nil {
-			return noLeader(ctx, err)
+			return n.explain(noLeader(ctx, err))
 		}
 	}
 }
@@ -155,23 +155,19 @@ func markLeft(dir string) error {
 }
 
 // TransferLeadership hands leadership to the voter that is furthest ahead, and
-// returns when that has taken over the term. Where this node doesn't lead it
-// does nothing.
+// returns when this node doesn't lead any more. Where it doesn't lead it does
+// nothing.
 func (n *Node) TransferLeadership(ctx context.Context) error {
 	if n.raft.State() != raft.Leader {
 		return nil
 	}
-	done := make(chan error, 1)
-	if !n.spawn(func(context.Context) { done <- n.raft.LeadershipTransfer().Error() }) {
-		return n.live()
-	}
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("hand over leadership: %w", err)
+	// Nobody waits for the future: raft leaves it open for ever where it shuts
+	// down meanwhile.
+	n.raft.LeadershipTransfer()
+	for n.raft.State() == raft.Leader {
+		if n.leadership.wait(ctx) != nil {
+			return fmt.Errorf("hand over leadership: %w", ctx.Err())
 		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return nil
 }

@@ -62,13 +62,13 @@ type Node struct {
 	observed chan raft.Observation // raft's news of other leaders
 	observer *raft.Observer
 
-	ended   chan struct{} // closed when the node begins to close, or fails
-	end     func()        // closes ended
-	cancel  context.CancelFunc
-	running sync.WaitGroup // every goroutine of the node
+	requests context.Context    // ends when the node begins to close, or fails
+	end      context.CancelFunc // ends requests
+	base     context.Context    // ends with the node
+	cancel   context.CancelFunc // ends base
+	running  sync.WaitGroup     // every goroutine of the node
 
-	mu      sync.Mutex      // guards the fields below
-	base    context.Context // ends with the node
+	mu      sync.Mutex // guards the fields below
 	closing bool
 	failed  error         // why the node has stopped itself
 	done    chan struct{} // closed when Close has done everything
@@ -99,12 +99,20 @@ func (n *Node) spawn(fn func(ctx context.Context)) bool {
 	return true
 }
 
-// bound gives ctx the deadline of a request that has none.
+// bound returns a context for a request: it has a deadline, and ends when the
+// node does.
 func (n *Node) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	var cancel context.CancelFunc
 	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+		ctx, cancel = context.WithCancel(ctx)
+	} else {
+		ctx, cancel = context.WithTimeout(ctx, n.cfg.RequestTimeout)
 	}
-	return context.WithTimeout(ctx, n.cfg.RequestTimeout)
+	stop := context.AfterFunc(n.requests, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // live returns ErrFailed or ErrClosed where the node is not up.

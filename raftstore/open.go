@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/hashicorp/raft"
 
@@ -68,11 +67,10 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		metrics:  newMetrics(),
 		notify:   make(chan bool, 16),
 		observed: make(chan raft.Observation, 16),
-		ended:    make(chan struct{}),
 		done:     make(chan struct{}),
 	}
-	n.end = sync.OnceFunc(func() { close(n.ended) })
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	n.requests, n.end = context.WithCancel(n.base)
 	n.rounds = rounds{confirm: n.confirm, spawn: n.spawn}
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 

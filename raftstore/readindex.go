@@ -23,7 +23,7 @@ func (n *Node) readIndex(ctx context.Context) (*round, error) {
 			return nil, live
 		}
 		if n.leadership.wait(ctx) != nil {
-			return nil, noLeader(ctx, err)
+			return nil, n.explain(noLeader(ctx, err))
 		}
 	}
 }

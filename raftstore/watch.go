@@ -91,7 +91,7 @@ func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
 			}
 			mark.Reset(w.node.cfg.ProgressInterval)
 		case <-w.closed:
-		case <-w.node.ended:
+		case <-w.node.requests.Done():
 		case <-ctx.Done():
 		}
 	}
