@@ -26,13 +26,13 @@ func TestCall_ConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
 		c := rpc.NewClient(near, cfg)
 		defer c.Close()
 		var wg sync.WaitGroup
-		for caller := range 32 {
+		for caller := range 24 {
 			wg.Go(func() {
 				rng := rand.New(rand.NewPCG(uint64(caller), 0))
-				for i := range 50 {
+				for i := range 30 {
 					size := 10 + rng.IntN(1000)
 					if rng.IntN(10) == 0 {
-						size = rng.IntN(300_000)
+						size = rng.IntN(150_000)
 					}
 					body := bytes.Repeat(fmt.Appendf(nil, "%d.%d.", caller, i), size/4)
 					got, err := c.Call(t.Context(), uint8(i), body)
