@@ -10,6 +10,7 @@ package main
 import (
 	"os"
 
+	"github.com/kisielk/errcheck/errcheck"
 	"github.com/polyfloyd/go-errorlint/errorlint"
 	"golang.org/x/tools/go/analysis/passes/nilness"
 	"honnef.co/go/tools/lintcmd"
@@ -30,8 +31,8 @@ func main() {
 	cmd.AddAnalyzers(stylecheck.Analyzers...)
 	cmd.AddAnalyzers(unused.Analyzer)
 	cmd.AddBareAnalyzers(
-		droppedErrors,
-		errorlint.NewAnalyzer(),
+		outsideTests(exceptHarmless(errcheck.Analyzer)),
+		outsideTests(errorlint.NewAnalyzer()),
 		nilness.Analyzer,
 		determinism.Analyzer,
 	)

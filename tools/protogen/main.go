@@ -102,7 +102,7 @@ func compile(ctx context.Context, dir, prefix string, names []string) (linker.Fi
 func generate(ctx context.Context, files linker.Files, names []string) (map[string]string, error) {
 	req := &pluginpb.CodeGeneratorRequest{
 		FileToGenerate: names,
-		Parameter:      proto.String("paths=source_relative"),
+		Parameter:      new("paths=source_relative"),
 	}
 	seen := map[string]bool{}
 	for _, file := range files {

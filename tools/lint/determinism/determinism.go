@@ -11,11 +11,10 @@ import (
 )
 
 // Analyzer reports, in package fsm and those below it, tests aside: ranging
-// over a map, a select with several cases, and the use of the clock, random
-// numbers or the environment.
+// over a map, and the use of the clock, random numbers or the environment.
 var Analyzer = &analysis.Analyzer{
 	Name: "determinism",
-	Doc:  "report what may differ between replicas: map order, select, clock, random numbers, environment",
+	Doc:  "report what may differ between replicas: map order, clock, random numbers, environment",
 	Run:  run,
 }
 
@@ -57,10 +56,6 @@ func check(pass *analysis.Pass, n ast.Node, sorted map[ast.Node]bool) {
 	case *ast.RangeStmt:
 		if _, ok := pass.TypesInfo.TypeOf(n.X).Underlying().(*types.Map); ok {
 			pass.Reportf(n.Pos(), "the order of a map differs between replicas: go through sorted keys")
-		}
-	case *ast.SelectStmt:
-		if len(n.Body.List) > 1 {
-			pass.Reportf(n.Pos(), "which case of a select runs differs between replicas")
 		}
 	case *ast.CallExpr:
 		callee := callee(pass, n)

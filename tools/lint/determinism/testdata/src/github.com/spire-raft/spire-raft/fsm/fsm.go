@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func order(m map[string]int, c, d chan int) {
+func order(m map[string]int) {
 	for range m { // want "the order of a map"
 	}
 	for range maps.Keys(m) { // want "maps.Keys differs"
@@ -19,13 +19,6 @@ func order(m map[string]int, c, d chan int) {
 	for range slices.SortedFunc(maps.Keys(m), func(a, b string) int { return len(a) - len(b) }) {
 	}
 	for range []int{1} {
-	}
-	select { // want "which case of a select"
-	case <-c:
-	case <-d:
-	}
-	select {
-	case <-c:
 	}
 }
 
