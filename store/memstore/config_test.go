@@ -76,6 +76,30 @@ func TestWatch_ProgressInterval(t *testing.T) {
 	}
 }
 
+// TestWatch_AtOnce wakes a watcher, and a reader of what is to come, when it is
+// there and not with the next mark.
+func TestWatch_AtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Config{})
+		defer s.Close()
+		w, err := s.Watch(t.Context(), store.Cursor{})
+		if err != nil {
+			t.Fatalf("watch: %v", err)
+		}
+		woken := make(chan error, 2)
+		go func() { _, err := w.Next(t.Context()); woken <- err }()
+		go func() { _, err := s.Revision(t.Context(), store.AtLeast(1)); woken <- err }()
+		synctest.Wait()
+		start := time.Now()
+		put(t, s, "k", nil)
+		for range 2 {
+			if err := <-woken; err != nil || time.Since(start) != 0 {
+				t.Errorf("woken with error %v after %v, want none at once", err, time.Since(start))
+			}
+		}
+	})
+}
+
 // TestWatch_MarkAtOnceWhenOverdue serves a caller that is slower than the marks.
 func TestWatch_MarkAtOnceWhenOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

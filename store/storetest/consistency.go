@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spire-raft/spire-raft/store"
@@ -52,23 +53,35 @@ func testAtLeastWaits(e *env) {
 		_, err := e.store(i).Revision(short, store.AtLeast(next))
 		cancel()
 		e.isError(err, context.DeadlineExceeded, "revision that does not come in time")
-
-		type answer struct {
-			kvs []store.KeyValue
-			rev store.Revision
-			err error
-		}
-		got := make(chan answer, 1)
-		go func() {
-			kvs, rev, err := e.store(i).Get(e.ctx, store.AtLeast(next), e.all())
-			got <- answer{kvs, rev, err}
-		}()
-		e.put(i+1, "k=new")
-		a := <-got
-		e.noError(a.err, "get of a revision that comes")
-		equal(e, a.rev, next, "revision read")
-		e.equalList(e.format(a.kvs), "k=new", "get of a revision that comes")
 	}
+	// Often enough for some reads to wait before the write, and some not.
+	for i := range 10 * len(e.stores) {
+		e.readAhead(i)
+	}
+}
+
+// readAhead reads the next revision through one handle while another writes it.
+func (e *env) readAhead(i int) {
+	e.Helper()
+	type answer struct {
+		kvs []store.KeyValue
+		rev store.Revision
+		err error
+	}
+	next := e.revision() + 1
+	started, got := make(chan struct{}), make(chan answer, 1)
+	go func() {
+		close(started)
+		kvs, rev, err := e.store(i).Get(e.ctx, store.AtLeast(next), e.all())
+		got <- answer{kvs, rev, err}
+	}()
+	<-started
+	pair := fmt.Sprintf("k=%d", i)
+	e.put(i+1, pair)
+	a := <-got
+	e.noError(a.err, "get of a revision that comes")
+	equal(e, a.rev, next, "revision read")
+	e.equalList(e.format(a.kvs), pair, "get of a revision that comes")
 }
 
 // testCancelledContext calls everything with a context that has ended.

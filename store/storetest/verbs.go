@@ -174,8 +174,7 @@ func testSliceOwnership(e *env) {
 			b[i] = '#'
 		}
 	}
-	w := e.watch(0, store.Cursor{Revision: e.revision()}, e.prefix)
-
+	start := e.revision()
 	key, value := e.key("put"), []byte("v")
 	_, err := e.store(0).Put(e.ctx, store.Pair{Key: key, Value: value})
 	e.noError(err, "put")
@@ -199,13 +198,16 @@ func testSliceOwnership(e *env) {
 	scribble(key)
 	scribble(value)
 
-	for range 2 {
-		b, err := w.Next(e.ctx)
-		e.noError(err, "next")
-		for _, ev := range b.Events {
-			scribble(ev.Key)
-			scribble(ev.Value)
+	for i := range 2 * len(e.stores) {
+		var keys []string
+		for _, b := range e.collect(e.watch(i, store.Cursor{Revision: start}, e.prefix), start+2) {
+			for _, ev := range b.Events {
+				keys = append(keys, e.format([]store.KeyValue{{Key: ev.Key, Value: ev.Value}})...)
+				scribble(ev.Key)
+				scribble(ev.Value)
+			}
 		}
+		e.equalList(keys, "put=v tx=v", "events after the caller changed its slices")
 	}
 	for range 2 {
 		kvs, _, err := e.store(0).Get(e.ctx, store.Linearizable(), e.all())
