@@ -132,14 +132,22 @@ func (n *Node) openDir() (err error) {
 	return err
 }
 
-// checkLog returns ErrCorrupt where entries are missing between the state and
+// keyCurrentTerm is where raft keeps its term in the log store.
+var keyCurrentTerm = []byte("CurrentTerm")
+
+// checkLog returns ErrCorrupt where the log is not the one of the state, or entries are missing between the state and
 // the log: one of the two was replaced or lost.
 func (n *Node) checkLog() error {
 	first, err := n.logs.FirstIndex()
 	if err != nil {
 		return err
 	}
-	if at := n.machine.Position().Index; first > at+1 {
+	at := n.machine.Position().Index
+	if _, err := n.logs.GetUint64(keyCurrentTerm); err != nil && at > 0 {
+		return fmt.Errorf("%w: the state is at index %d, but the log %s is lost, and with it whom this node voted for; delete the data directory and join again with a new node id",
+			store.ErrCorrupt, at, filepath.Join(n.cfg.Dir, logFile))
+	}
+	if first > at+1 {
 		return fmt.Errorf("%w: the log begins at index %d, but the state ends at %d; delete the data directory and join again with a new node id",
 			store.ErrCorrupt, first, at)
 	}
