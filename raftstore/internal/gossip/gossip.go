@@ -117,7 +117,10 @@ func (g *Gossip) Update(address string) error {
 		return fmt.Errorf("gossip: %w", store.ErrClosed)
 	}
 	g.members.setAddress(address)
-	return g.list.UpdateNode(updateTimeout)
+	if err := g.list.UpdateNode(updateTimeout); err != nil {
+		return fmt.Errorf("gossip update: %w", err)
+	}
+	return nil
 }
 
 // Leave tells others that this node goes away on purpose, so that they needn't
@@ -128,11 +131,15 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	if g.closed {
 		return fmt.Errorf("gossip: %w", store.ErrClosed)
 	}
-	return g.list.Leave(timeout)
+	if err := g.list.Leave(timeout); err != nil {
+		return fmt.Errorf("gossip leave: %w", err)
+	}
+	return nil
 }
 
 // Close stops listening, closes every stream and waits for the goroutines of
-// this package. memberlist's own end by themselves within its probe interval.
+// this package. Of memberlist's own goroutines, one that waits for the answer to
+// a probe may live on for a probe interval, 2 seconds; it touches nothing.
 // Close may be called again.
 func (g *Gossip) Close() error {
 	g.cancel()

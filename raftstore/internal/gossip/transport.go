@@ -110,11 +110,9 @@ func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		ips, err := net.DefaultResolver.LookupIP(t.ctx, "ip", host)
-		if err != nil || len(ips) == 0 {
+		if ip, err = t.lookup(host); err != nil {
 			return nil, 0, fmt.Errorf("look up gossip advertise address %s: %w", t.advertise, err)
 		}
-		ip = ips[0]
 		if p != "0" {
 			if port, err = strconv.Atoi(p); err != nil {
 				return nil, 0, err
@@ -129,6 +127,22 @@ func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 		ip = ip4
 	}
 	return ip, port, nil
+}
+
+// lookup returns an address of host that the listener can be reached by.
+func (t *transport) lookup(host string) (net.IP, error) {
+	network := "ip4"
+	if ip := t.addr().IP; ip.To4() == nil {
+		network = "ip6"
+		if ip.IsUnspecified() {
+			network = "ip" // listens on both
+		}
+	}
+	ips, err := net.DefaultResolver.LookupIP(t.ctx, network, host)
+	if err != nil {
+		return nil, err
+	}
+	return ips[0], nil // the resolver returns an error rather than none
 }
 
 // WriteTo sends a packet.

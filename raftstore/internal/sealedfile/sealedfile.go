@@ -5,7 +5,7 @@
 // hexadecimal, newline of the first line included:
 //
 //	{"format":1,"cluster_id":"prod"}
-//	crc32c 8d2a31f0
+//	crc32c 14b8e86b
 //
 // The checksum is verified before the JSON is looked at, so damage is never
 // mistaken for a document of another format.
