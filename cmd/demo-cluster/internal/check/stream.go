@@ -69,7 +69,7 @@ func (s *Stream) Add(b api.Batch) {
 	defer s.mu.Unlock()
 	if s.cursor.Epoch != 0 && b.Cursor.Epoch != s.cursor.Epoch {
 		s.counts.Gaps++
-		s.report("%s: epoch changes from %v to %v", s.Name, s.cursor, b.Cursor)
+		s.report("%s: epoch changes from %v to %v", s.Name, s.cursor, store.Cursor(b.Cursor))
 	}
 	if len(b.Events) == 0 {
 		s.mark(b.Cursor)
