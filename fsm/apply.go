@@ -174,7 +174,7 @@ func (m *Machine) commit(work []workEntry, results [][]Result) error {
 	m.scratch.arena.reset()
 	hashes := make([]indexHash, 0, len(work))
 	var next state
-	txid, err := m.db.update(func(tx *bbolt.Tx) error {
+	txid, err := m.writer.update(func(tx *bbolt.Tx) error {
 		b, err := newBatch(tx, m.state, m.scratch)
 		if err != nil {
 			return err
@@ -198,18 +198,6 @@ func (m *Machine) commit(work []workEntry, results [][]Result) error {
 	m.hashes.add(hashes)
 	m.publish(&position)
 	return nil
-}
-
-// update runs fn in a write transaction and commits it. It returns the
-// transaction's id.
-func (d *database) update(fn func(*bbolt.Tx) error) (txid int, err error) {
-	err = guard("write", func() error {
-		return d.bolt.Update(func(tx *bbolt.Tx) error {
-			txid = tx.ID()
-			return fn(tx)
-		})
-	})
-	return txid, err
 }
 
 // entry applies one entry.

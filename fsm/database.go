@@ -54,6 +54,27 @@ func (d *database) view(what string, fn func(*bbolt.Tx) error) error {
 	return guard(what, func() error { return d.bolt.View(fn) })
 }
 
+// writer makes what is done to the state durable. The one there is commits, and
+// syncs, a database transaction for each batch; one that collects batches in
+// memory, with the log to replay them from, would stand in its place.
+type writer interface {
+	// update runs fn on the newest state. When it returns without an error,
+	// what fn did is durable and visible to views. It returns the id of the
+	// database transaction. After an error the outcome is not known.
+	update(fn func(*bbolt.Tx) error) (txid int, err error)
+}
+
+// update implements [writer].
+func (d *database) update(fn func(*bbolt.Tx) error) (txid int, err error) {
+	err = guard("write", func() error {
+		return d.bolt.Update(func(tx *bbolt.Tx) error {
+			txid = tx.ID()
+			return fn(tx)
+		})
+	})
+	return txid, err
+}
+
 // createDatabase makes a database without entries at path. It either exists in
 // full afterwards or not at all.
 func createDatabase(path string, opts *Options) (err error) {

@@ -6,8 +6,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/spire-raft/spire-raft/fsm"
+	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/txn"
 )
@@ -137,5 +140,43 @@ func scrub(tb testing.TB, m *fsm.Machine) {
 	tb.Helper()
 	if _, err := m.Scrub(tb.Context()); err != nil {
 		tb.Fatal(err)
+	}
+}
+
+// plantUnknown returns copies of c, each with an unknown field in another one
+// of its messages.
+func plantUnknown(c *fsmv1.Command) map[string]*fsmv1.Command {
+	planted := map[string]*fsmv1.Command{}
+	n := 0 // of the messages in c
+	visit(c.ProtoReflect(), func(protoreflect.Message) { n++ })
+	for target := range n {
+		clone := proto.Clone(c).(*fsmv1.Command)
+		i := 0
+		visit(clone.ProtoReflect(), func(m protoreflect.Message) {
+			if i == target {
+				withUnknown(m.Interface())
+				planted[string(m.Descriptor().FullName())] = clone
+			}
+			i++
+		})
+	}
+	return planted
+}
+
+// visit calls fn for a message and those in it.
+func visit(m protoreflect.Message, fn func(protoreflect.Message)) {
+	fn(m)
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		switch {
+		case f.Message() == nil || !m.Has(f):
+		case f.IsList():
+			for j := range m.Get(f).List().Len() {
+				visit(m.Get(f).List().Get(j).Message(), fn)
+			}
+		default:
+			visit(m.Get(f).Message(), fn)
+		}
 	}
 }

@@ -75,6 +75,7 @@ type Machine struct {
 	// applyMu serialises what changes the state. It guards the fields below.
 	applyMu sync.Mutex
 	state   state
+	writer  writer
 	scratch *scratch
 
 	hashes hashRing
@@ -167,7 +168,7 @@ func (m *Machine) use(db *database, s state) {
 	m.db = db
 	m.mu.Unlock()
 
-	m.state = s
+	m.state, m.writer = s, db
 	m.hashes.reset(s.index, s.hash())
 	m.publish(&db.newest.Load().position)
 	if old != nil {

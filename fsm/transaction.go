@@ -115,22 +115,24 @@ func (b *batch) disjoint(ranges []*fsmv1.Range) []store.Range {
 // order, was put or deleted after rev, which is not compacted. Its cost is that
 // of the keys changed since, however many the ranges hold.
 func (b *batch) changedSince(rev store.Revision, ranges []store.Range) (bool, error) {
+	cursor := b.buckets[bucketHistory].cursor
+	want := revisionKey(rev + 1)
+	key, record := cursor.Seek(want[:])
 	for rev++; rev <= b.state.revision; rev++ {
-		key := revisionKey(rev)
-		record := b.buckets[bucketHistory].bolt.Get(key[:])
-		if record == nil {
-			return false, corrupt(bucketHistory, key[:], "the record is missing")
+		if want = revisionKey(rev); !bytes.Equal(key, want[:]) {
+			return false, corrupt(bucketHistory, want[:], "the record is missing")
 		}
-		index, _, err := openHistoryIndex(key[:], record)
+		index, _, err := openHistoryIndex(key, record)
 		for err == nil && len(index) > 0 {
 			var e store.Event
-			if e, _, index, err = nextEvent(key[:], index); err == nil && covers(ranges, e.Key) {
+			if e, _, index, err = nextEvent(key, index); err == nil && covers(ranges, e.Key) {
 				return true, nil
 			}
 		}
 		if err != nil {
 			return false, err
 		}
+		key, record = cursor.Next()
 	}
 	return false, nil
 }

@@ -1,0 +1,81 @@
+package fsm_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spire-raft/spire-raft/fsm"
+)
+
+func TestJoinTokens(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	token := fsm.TokenHash{1, 2, 3}
+	m := open(t)
+	for _, step := range []struct {
+		name   string
+		cmd    []byte
+		want   fsm.Outcome
+		detail string
+	}{
+		{"an unknown token", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Refused, "unknown"},
+		{"a new one", fsm.EncodeAddJoinToken(token, now.Add(time.Minute), now), fsm.Committed, ""},
+		{"the same again", fsm.EncodeAddJoinToken(token, now.Add(time.Hour), now), fsm.Refused, "already"},
+		{"one that has expired", fsm.EncodeAddJoinToken(fsm.TokenHash{9}, now, now), fsm.Refused, "expired"},
+		{"its first use", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Committed, ""},
+		{"use by the same node", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Committed, ""},
+		{"use by another node", fsm.EncodeUseJoinToken(token, "n2", now), fsm.Refused, "used by another"},
+		{"use by the same node at its end", fsm.EncodeUseJoinToken(token, "n1", now.Add(time.Minute)), fsm.Refused, "expired"},
+		{"use when the clock has gone back", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Refused, "unknown"},
+		{"a removed node", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
+		{"removed again", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
+		{"another token", fsm.EncodeAddJoinToken(fsm.TokenHash{2}, now.Add(time.Minute), now), fsm.Committed, ""},
+		{"use by a removed node", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n3", now), fsm.Refused, "removed"},
+		{"use by a good one", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n4", now), fsm.Committed, ""},
+	} {
+		res := apply(t, m, step.cmd)[0]
+		if res.Outcome != step.want || !strings.Contains(res.Detail, step.detail) || (res.Detail == "") != (step.detail == "") {
+			t.Fatalf("%s: result %+v, want %v with %q", step.name, res, step.want, step.detail)
+		}
+		scrub(t, m)
+	}
+
+	v, err := m.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if got, found, err := v.JoinToken(fsm.TokenHash{2}); err != nil || !found || got.UsedBy != "n4" || got.ExpiresUnixMS != now.Add(time.Minute).UnixMilli() {
+		t.Errorf("token %+v %v %v", got, found, err)
+	}
+	if got, found, err := v.JoinToken(token); err != nil || found {
+		t.Errorf("an expired token: %+v %v %v", got, found, err)
+	}
+	for id, want := range map[string]bool{"n3": true, "n4": false, "n": false} {
+		if got, err := v.Removed(id); err != nil || got != want {
+			t.Errorf("Removed(%q) = %v, %v", id, got, err)
+		}
+	}
+}
+
+func TestJoinTokens_AreBoundedAndExpire(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	m := open(t)
+	var cmds [][]byte
+	for i := range fsm.JoinTokensMax + 1 {
+		cmds = append(cmds, fsm.EncodeAddJoinToken(fsm.TokenHash{byte(i), byte(i >> 8)}, now.Add(time.Duration(1+i)*time.Second), now))
+	}
+	res := apply(t, m, cmds...)
+	if res[fsm.JoinTokensMax-1].Outcome != fsm.Committed || res[fsm.JoinTokensMax].Outcome != fsm.Refused {
+		t.Fatalf("results %+v, %+v", res[fsm.JoinTokensMax-1], res[fsm.JoinTokensMax])
+	}
+	later := now.Add(fsm.JoinTokensMax * time.Second)
+	res = apply(t, m, fsm.EncodeAddJoinToken(fsm.TokenHash{0xff, 0xff}, later.Add(time.Second), later))
+	if res[0].Outcome != fsm.Committed {
+		t.Fatalf("result %+v when the others have expired", res[0])
+	}
+	report, err := m.Scrub(t.Context())
+	if err != nil || report.Records != 1 {
+		t.Fatalf("scrub %+v %v, want the one token left", report, err)
+	}
+}
