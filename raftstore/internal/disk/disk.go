@@ -4,6 +4,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,7 @@ func Free(dir string) (uint64, error) {
 	var st unix.Statfs_t
 	for {
 		err := unix.Statfs(dir, &st)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

@@ -106,7 +106,7 @@ func within(t *testing.T, what string, fn func() error) {
 func TestRaft_TermThatCannotBeSavedStopsRaftWithoutPanic(t *testing.T) {
 	for name, servers := range map[string][]raft.ServerID{
 		"as leader":    {"n1"},
-		"as candidate": {"n1", "n2"}, // n2 is not there, so the term rises with every vote
+		"as candidate": {"n1", "n2"}, // n2 does not vote
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()

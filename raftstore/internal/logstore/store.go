@@ -7,7 +7,6 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -232,8 +231,8 @@ const raftLoop = "github.com/hashicorp/raft.(*Raft).run"
 // they vanish, so it matters which one it is. Go doesn't tell but by the stack;
 // this runs after a failure only, so its cost doesn't count.
 func endRaftLoop() {
-	pcs := make([]uintptr, 128)
-	frames := runtime.CallersFrames(slices.Clip(pcs[:runtime.Callers(2, pcs)]))
+	pcs := make([]uintptr, 128) // several times what raft needs
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
 	for {
 		frame, more := frames.Next()
 		if strings.TrimSuffix(frame.Function, "-fm") == raftLoop {

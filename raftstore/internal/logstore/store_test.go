@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -177,6 +178,39 @@ func TestStore_FirstFailureStopsEverything(t *testing.T) {
 					t.Errorf("reported %v, want the first failure once", errs)
 				}
 			})
+		}
+	}
+}
+
+// crowd is a Backend whose reads of values wait for each other and then fail.
+type crowd struct {
+	*memory
+	wg sync.WaitGroup
+}
+
+func (c *crowd) Get(key []byte) ([]byte, error) {
+	c.wg.Done()
+	c.wg.Wait()
+	return nil, fmt.Errorf("%s: %w", key, errIO)
+}
+
+func TestStore_FailuresAtOnceAreReportedOnce(t *testing.T) {
+	c, r := &crowd{memory: newMemory()}, newRecorder()
+	s := logstore.New(c, r.report)
+	const callers = 8
+	c.wg.Add(callers)
+	errs := make([]error, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() { _, errs[i] = s.Get(fmt.Append(nil, i)) })
+	}
+	wg.Wait()
+	if got := r.all(); len(got) != 1 || !errors.Is(got[0], errIO) {
+		t.Fatalf("reported %v", got)
+	}
+	for _, err := range errs {
+		if err == nil || err.Error() != r.all()[0].Error() {
+			t.Errorf("returned %v, reported %v", err, r.all()[0])
 		}
 	}
 }
