@@ -12,7 +12,7 @@ func testClose(e *env) {
 	tx.get("k")
 	tx.put("k=2")
 	w := e.watch(0, store.Cursor{Revision: rev})
-	unread := e.watch(0, store.Cursor{})
+	unread := e.watch(0, store.Cursor{Revision: rev - 1})
 
 	waiting := make(chan error, 2)
 	go func() {
@@ -49,7 +49,7 @@ func testClose(e *env) {
 	_, errs["Revision"] = s.Revision(e.ctx, store.Linearizable())
 	_, errs["Begin"] = s.Begin(e.ctx, store.TxOptions{})
 	_, errs["Begin, AtLeast(0)"] = s.Begin(e.ctx, store.TxOptions{Consistency: store.AtLeast(0)})
-	_, errs["Watch"] = s.Watch(e.ctx, store.Cursor{})
+	_, errs["Watch"] = s.Watch(e.ctx, store.Cursor{Revision: rev})
 	_, errs["Update"] = store.Update(e.ctx, s, func(store.Tx) error { return nil })
 	for call, err := range errs {
 		e.isError(err, store.ErrClosed, "%s after Close", call)
