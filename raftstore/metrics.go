@@ -151,7 +151,7 @@ func (n *Node) register() (undo func(), err error) {
 	for _, c := range append(n.metrics.all(), &statusCollector{n}) {
 		if err := r.Register(c); err != nil {
 			undo()
-			return nil, err
+			return func() {}, err
 		}
 		done = append(done, c)
 	}

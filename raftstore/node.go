@@ -62,6 +62,7 @@ type Node struct {
 	observed chan raft.Observation // raft's news of other leaders
 	observer *raft.Observer
 
+	started  chan struct{}      // closed when raft and all that serves it run
 	requests context.Context    // ends when the node begins to close, or fails
 	end      context.CancelFunc // ends requests
 	base     context.Context    // ends with the node
@@ -159,12 +160,24 @@ func (n *Node) fail(cause error) {
 
 	n.log.Error("storage failed, this node stops itself", "error", cause)
 	n.end()
-	n.spawn(func(context.Context) {
+	n.spawn(func(ctx context.Context) {
 		n.Runner.End(why)
-		if n.raft != nil {
-			n.raft.Shutdown()
+		select {
+		case <-n.started:
+			_ = n.stopRaft() // there is nobody to tell
+		case <-ctx.Done(): // Open has failed too
 		}
 	})
+}
+
+// stopRaft ends raft when every write under way has its answer: a future that
+// waits for the state machine when raft ends is left open for ever.
+func (n *Node) stopRaft() error {
+	<-n.proposer.done
+	if err := n.raft.Shutdown().Error(); err != nil {
+		return fmt.Errorf("stop raft: %w", err)
+	}
+	return nil
 }
 
 // handOverTimeout bounds how long Close tries to hand leadership over.
@@ -216,9 +229,7 @@ func (n *Node) shutdown() error {
 	if n.gossip != nil {
 		errs = append(errs, n.gossip.Close())
 	}
-	if err := n.raft.Shutdown().Error(); err != nil {
-		errs = append(errs, fmt.Errorf("stop raft: %w", err))
-	}
+	errs = append(errs, n.stopRaft())
 	n.cancel()
 	n.raft.DeregisterObserver(n.observer)
 	n.clients.Close()

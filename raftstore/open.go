@@ -67,6 +67,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		metrics:  newMetrics(),
 		notify:   make(chan bool, 16),
 		observed: make(chan raft.Observation, 16),
+		started:  make(chan struct{}),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -227,12 +228,8 @@ func (n *Node) startRaft() (err error) {
 	if err != nil {
 		return err
 	}
-	if n.unmetric, err = n.register(); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
 	n.raft, err = raft.NewRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, newRaftTransport(n.transport, n.id.NodeID, log))
 	if err != nil {
-		n.unmetric()
 		return fmt.Errorf("start raft: %w", err)
 	}
 	n.observer = raft.NewObserver(n.observed, false, func(o *raft.Observation) bool {
@@ -242,7 +239,7 @@ func (n *Node) startRaft() (err error) {
 	n.raft.RegisterObserver(n.observer)
 	n.proposer = newProposer(n.raft, n.metrics.groupSize)
 
-	n.spawn(n.proposer.run)
+	n.spawn(func(context.Context) { n.proposer.run(n.requests) })
 	n.spawn(n.followLeadership)
 	n.spawn(n.keepFresh)
 	n.spawn(n.compactLog)
@@ -250,11 +247,15 @@ func (n *Node) startRaft() (err error) {
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {
 		n.spawn(func(ctx context.Context) { n.serve(ctx, kind) })
 	}
+	close(n.started)
 	return nil
 }
 
 // enter makes the node part of its cluster, where it is not yet.
-func (n *Node) enter(ctx context.Context) error {
+func (n *Node) enter(ctx context.Context) (err error) {
+	if n.unmetric, err = n.register(); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	if len(n.configuration().Servers) > 0 {
 		return nil
 	}

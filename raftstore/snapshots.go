@@ -194,7 +194,7 @@ func (k *sink) Cancel() error {
 	if k.stream == nil {
 		return nil
 	}
-	k.stream.CloseWithError(errCanceled)
+	_ = k.stream.CloseWithError(errCanceled) // never fails
 	<-k.result
 	return nil
 }
