@@ -41,6 +41,7 @@ var shared = []conformanceTest{
 	{"GetSeveralRanges", testGetSeveralRanges},
 	{"Delete", testDelete},
 	{"DeleteNothing", testDeleteNothing},
+	{"DeleteConcurrent", testDeleteConcurrent},
 	{"Count", testCount},
 	{"KeyOrder", testKeyOrder},
 	{"PrefixEdges", testPrefixEdges},

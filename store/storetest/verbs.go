@@ -2,7 +2,10 @@ package storetest
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -87,6 +90,34 @@ func testDeleteNothing(e *env) {
 		equal(e, at, rev, "revision of a delete of nothing")
 	}
 	equal(e, e.revision(), rev, "revision after deletes of nothing")
+}
+
+// testDeleteConcurrent has eight callers delete the same keys: none sees a
+// conflict, and each key is deleted once.
+func testDeleteConcurrent(e *env) {
+	const keys = 40
+	for i := range keys {
+		e.put(i, fmt.Sprintf("%02d", i))
+	}
+	var (
+		wg      sync.WaitGroup
+		deleted atomic.Int64
+	)
+	for i := range 8 {
+		wg.Go(func() {
+			// From one end or the other, in halves, so that they meet.
+			for _, r := range [][]store.Range{{e.span("00", "20"), e.span("20", "40")}, {e.span("20", "40"), e.span("00", "20")}}[i%2] {
+				n, _, err := e.store(i).Delete(e.ctx, r)
+				if err != nil {
+					e.Errorf("delete through handle %d: %v", i, err)
+				}
+				deleted.Add(int64(n))
+			}
+		})
+	}
+	wg.Wait()
+	equal(e, deleted.Load(), keys, "keys deleted by all callers")
+	e.equalList(e.get(0, e.all()), "", "keys left")
 }
 
 func testCount(e *env) {
