@@ -1,10 +1,15 @@
 package fsm
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"os"
 
 	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 )
 
 // FailWrites makes every later write of m end in err, after it was done: what
@@ -41,6 +46,48 @@ func SetFormat(path string, version uint32) error {
 func EncodeEnvelopeVersion(version byte, cmds ...[]byte) []byte {
 	b := EncodeEnvelope(cmds)
 	b[envelopeHeadBytes+1] = version // behind the field's tag
-	binary.BigEndian.PutUint32(b[1:], envelopeChecksum(b))
+	return SealEnvelope(b)
+}
+
+// SealEnvelope makes the checksum of an envelope right.
+func SealEnvelope(b []byte) []byte {
+	if len(b) >= envelopeHeadBytes {
+		binary.BigEndian.PutUint32(b[1:], envelopeChecksum(b))
+	}
 	return b
+}
+
+// UsedBytes returns how much of a database file is in use. What lies behind
+// was allocated in advance.
+func UsedBytes(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	meta, err := readMeta(f, info.Size())
+	return int64(meta.pages) * pageBytes, err
+}
+
+// DecodeEnvelope returns the commands of a log entry.
+var DecodeEnvelope = decodeEnvelope
+
+// MetaMagic is what the first page of an image has behind its head.
+var MetaMagic = binary.NativeEndian.AppendUint32(nil, metaMagic)
+
+// SealSnapshot makes a snapshot stream of an image, right but for the image.
+func SealSnapshot(clusterID string, image []byte) []byte {
+	header, err := proto.Marshal(&fsmv1.SnapshotHeader{ClusterId: clusterID, Index: 1, Term: 1, ImageBytes: uint64(len(image))})
+	if err != nil {
+		panic(err)
+	}
+	b := binary.BigEndian.AppendUint32([]byte(snapshotMagic), snapshotVersion)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(header)))
+	b = append(append(b, header...), image...)
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
 }

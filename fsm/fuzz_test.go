@@ -1,0 +1,141 @@
+package fsm_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// FuzzCheckCommand: what CheckCommand lets through must be applied without
+// stopping the machine, and its encoding must be stable.
+func FuzzCheckCommand(f *testing.F) {
+	for _, c := range invalid(f) {
+		if len(c.cmd) < 1000 {
+			f.Add(c.cmd)
+		}
+	}
+	f.Add(writes(f, put("a", "1"), del("b")))
+	f.Add(fsm.EncodeTermStart())
+	f.Add(fsm.EncodeSetHistoryBudget(1))
+	m := open(f)
+	f.Fuzz(func(t *testing.T, cmd []byte) {
+		err := fsm.CheckCommand(cmd)
+		switch {
+		case err == nil:
+			apply(t, m, cmd)
+		case !errors.Is(err, store.ErrInvalid) && !errors.Is(err, store.ErrTooLarge) && !errors.Is(err, fsm.ErrTooNew):
+			t.Fatalf("CheckCommand returned %v", err)
+		}
+	})
+}
+
+// FuzzApply: whatever an entry holds is applied or stops the machine with a
+// reason.
+func FuzzApply(f *testing.F) {
+	f.Add(fsm.EncodeEnvelope(nil), false)
+	f.Add(goldenLog(f)[1].Data, true)
+	f.Add(fsm.EncodeEnvelopeVersion(2, fsm.EncodeTermStart()), true)
+	m := open(f)
+	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
+		if seal { // past the checksum
+			data = fsm.SealEnvelope(bytes.Clone(data))
+		}
+		if m.Err() != nil {
+			closeMachine(t, m)
+			m = open(t)
+		}
+		_, err := m.Apply([]fsm.Entry{{Index: m.Position().Index + 1, Term: 1, Kind: fsm.EntryCommands, Data: data}})
+		if err != nil && !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, fsm.ErrTooNew) {
+			t.Fatalf("Apply returned %v", err)
+		}
+	})
+}
+
+// FuzzEnvelope: commands come out of an envelope as they went in, and its body
+// is the protobuf message that it is said to be.
+func FuzzEnvelope(f *testing.F) {
+	f.Add([]byte("one"), []byte("two"))
+	f.Add([]byte{}, []byte{0xff})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		const head = 5
+		data := fsm.EncodeEnvelope([][]byte{a, b})
+		var e fsmv1.Envelope
+		if err := proto.Unmarshal(data[head:], &e); err != nil {
+			t.Fatal(err)
+		}
+		cmds, err := fsm.DecodeEnvelope(data)
+		if err != nil || e.Version != 1 || len(e.Commands) != 2 || len(cmds) != 2 {
+			t.Fatalf("%v, %v, %v", &e, cmds, err)
+		}
+		for i, want := range [][]byte{a, b} {
+			if !bytes.Equal(e.Commands[i], want) || !bytes.Equal(cmds[i], want) {
+				t.Fatalf("command %d is %q and %q, want %q", i, e.Commands[i], cmds[i], want)
+			}
+		}
+	})
+}
+
+// FuzzInstall: no stream crashes the machine or changes it in part.
+func FuzzInstall(f *testing.F) {
+	from := open(f)
+	apply(f, from, writes(f, put("a", "1")))
+	good := stream(f, from)
+	f.Add(good, false)
+	f.Add(good[:100], false)
+	f.Add(good[32:], true)
+	m := open(f)
+	before := m.Position()
+	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
+		if seal { // past the checksum, to the image behind it
+			data = fsm.SealSnapshot(cluster, data)
+		}
+		err := install(m, data)
+		if err == nil && m.Position() != before {
+			closeMachine(t, m) // installed: begin again
+			m = open(t)
+			return
+		}
+		if err == nil || m.Err() != nil || m.Position() != before {
+			t.Fatalf("Install returned %v, Err %v, position %+v", err, m.Err(), m.Position())
+		}
+	})
+}
+
+// FuzzOpen: no file crashes Open or what reads it afterwards.
+func FuzzOpen(f *testing.F) {
+	from := open(f)
+	apply(f, from, writes(f, put("a", "1")))
+	image := stream(f, from)
+	image = image[bytes.Index(image, fsm.MetaMagic)-16 : len(image)-32]
+	f.Add(image, 0, byte(0))
+	for page := range len(image) / 4096 {
+		f.Add(image, page*4096+10, byte(1))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, image []byte, at int, flip byte) {
+		if at >= 0 && at < len(image) {
+			image = bytes.Clone(image)
+			image[at] ^= flip
+		}
+		if err := os.WriteFile(dir+"/state.db", image, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := fsm.Open(options(dir))
+		if err != nil {
+			return
+		}
+		defer closeMachine(t, m)
+		for _, kv := range contents(t, m) {
+			if err := get(string(kv.Key))(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
