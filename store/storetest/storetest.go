@@ -64,6 +64,7 @@ var shared = []conformanceTest{
 	{"LostUpdate", testLostUpdate},
 	{"ConflictChangesNothing", testConflictChangesNothing},
 	{"InvariantUnderLoad", testInvariantUnderLoad},
+	{"Serializable", testSerializable},
 
 	{"SequenceConcurrent", testSequenceConcurrent},
 	{"SequenceNotBurnt", testSequenceNotBurnt},
