@@ -73,8 +73,8 @@ func CheckPages(path string) error {
 	return nil
 }
 
-// walker reads the tree of pages. Invariant: a page is read only if it was not
-// seen before, so the walk ends whatever the file holds.
+// walker reads the tree of pages. Invariant: a page is entered only if it was
+// not seen before, so the walk ends whatever the file holds.
 type walker struct {
 	f         *os.File
 	pageSize  uint64
@@ -105,18 +105,19 @@ func (w *walker) walk(id uint64, b bounds, depth int) error {
 	return w.leaf(id, data, b, depth)
 }
 
-// read returns the page and those that belong to it.
+// read returns the page and those that belong to it. The slice is valid until
+// the next read at the same depth.
 func (w *walker) read(id uint64, depth int) ([]byte, error) {
 	if id >= w.highWater {
 		return nil, corrupt(id, "lies behind the end")
 	}
-	var head [headerBytes]byte
-	if _, err := w.f.ReadAt(head[:], int64(id*w.pageSize)); err != nil {
+	data, err := w.fill(id, 1, depth)
+	if err != nil {
 		return nil, err
 	}
 	order := binary.NativeEndian
-	flags, pages := order.Uint16(head[offFlags:]), 1+uint64(order.Uint32(head[offOverflow:]))
-	if order.Uint64(head[:]) != id || flags != flagBranch && flags != flagLeaf {
+	flags, pages := order.Uint16(data[offFlags:]), 1+uint64(order.Uint32(data[offOverflow:]))
+	if order.Uint64(data) != id || flags != flagBranch && flags != flagLeaf {
 		return nil, corrupt(id, "is not what it should be")
 	}
 	if pages > w.highWater-id {
@@ -128,6 +129,14 @@ func (w *walker) read(id uint64, depth int) ([]byte, error) {
 		}
 		w.seen[i] = true
 	}
+	if pages == 1 {
+		return data, nil
+	}
+	return w.fill(id, pages, depth)
+}
+
+// fill reads pages into the buffer of a depth.
+func (w *walker) fill(id, pages uint64, depth int) ([]byte, error) {
 	size := pages * w.pageSize
 	if uint64(cap(w.bufs[depth])) < size {
 		w.bufs[depth] = make([]byte, size)
