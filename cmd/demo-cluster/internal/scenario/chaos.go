@@ -113,7 +113,7 @@ type monkey struct {
 // disturb takes some servers away for a while, and waits until they are back
 // and have caught up.
 func (m *monkey) disturb(ctx context.Context) error {
-	leader, err := m.Cluster.WaitLeader(ctx)
+	leader, err := m.leader(ctx)
 	if err != nil {
 		return err
 	}

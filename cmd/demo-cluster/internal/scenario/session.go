@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
@@ -35,6 +36,8 @@ type session struct {
 	load      *load.Steady
 
 	background sync.WaitGroup // watchers and the refreshing of the display
+	probes     sync.WaitGroup // writes besides the load
+	probed     atomic.Int64   // how many of them there have been
 
 	mu        sync.Mutex // guards the fields below
 	failovers []report.Failover
@@ -92,6 +95,7 @@ func (s *session) run(ctx context.Context, sc Scenario) error {
 		err = sc.run(steps, s)
 	}
 	s.load.Stop()
+	s.probes.Wait()
 	if err == nil && sc.endless {
 		err = s.verify(background)
 	} else if err == nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/load"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
@@ -14,6 +16,9 @@ import (
 // signalGrace is how long a stop signal may take to reach every thread of a
 // process.
 const signalGrace = 10 * time.Millisecond
+
+// probeInterval is the time between probes, and how exact they are.
+const probeInterval = 25 * time.Millisecond
 
 // requestTimeout bounds single requests of the scenarios.
 const requestTimeout = 5 * time.Second
@@ -66,6 +71,9 @@ func (s *session) failover(ctx context.Context, leader *cluster.Server, cause st
 	if err := disturb(); err != nil {
 		return report.Failover{}, err
 	}
+	probing, stop := context.WithCancel(step)
+	defer stop()
+	s.probes.Go(func() { s.probeSteadily(ctx, probing) })
 	acked, err := s.ledger.WaitAck(step, time.Now().Add(grace))
 	if err != nil {
 		return report.Failover{}, err
@@ -84,12 +92,47 @@ func (s *session) failover(ctx context.Context, leader *cluster.Server, cause st
 	return f, nil
 }
 
+// probeSteadily begins a write every so often until probing ends, whatever has
+// become of those before. The clients of the load wait for one write before
+// they begin the next: all of them may be waiting for a leader that does not
+// answer when another one could.
+func (s *session) probeSteadily(ctx, probing context.Context) {
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	for i := 0; probing.Err() == nil; i++ {
+		if cl, err := s.Cluster.Servers[i%len(s.Cluster.Servers)].Client(); err == nil {
+			s.probes.Go(func() { _ = s.probe(ctx, cl, stepMax/10) }) // the ledger has the outcome
+		}
+		select {
+		case <-tick.C:
+		case <-probing.Done():
+		}
+	}
+}
+
+// probe writes an item of its own, and notes what became of it.
+func (s *session) probe(ctx context.Context, cl *client.Client, timeout time.Duration) error {
+	id := fmt.Sprintf("probe-%d", s.probed.Add(1))
+	begun := time.Now()
+	s.ledger.Begin(id, "")
+	written, err := cl.Create(ctx, "probe", id, api.CreateRequest{Value: api.Value{Write: id}}, timeout)
+	s.ledger.End(id, begun, client.OutcomeOf(err), written.Revision)
+	return err
+}
+
 // kill is the disturbance of SIGKILL.
 func kill(srv *cluster.Server) func() error {
 	return func() error {
 		srv.Kill()
 		return nil
 	}
+}
+
+// leader waits until there is a leader.
+func (s *session) leader(ctx context.Context) (*cluster.Server, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepMax)
+	defer cancel()
+	return s.Cluster.WaitLeader(ctx)
 }
 
 // start starts a server and waits until it has caught up with the others.

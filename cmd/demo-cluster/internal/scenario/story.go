@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/store"
@@ -60,7 +59,7 @@ func (s *session) storyCalm(ctx context.Context) error {
 }
 
 func (s *session) storyKill(ctx context.Context) error {
-	leader, err := s.Cluster.WaitLeader(ctx)
+	leader, err := s.leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -82,7 +81,7 @@ func (s *session) storyKill(ctx context.Context) error {
 
 // storyRolling restarts the followers first, so that leadership moves once.
 func (s *session) storyRolling(ctx context.Context) error {
-	leader, err := s.Cluster.WaitLeader(ctx)
+	leader, err := s.leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,27 +92,39 @@ func (s *session) storyRolling(ctx context.Context) error {
 		}
 	}
 	for _, srv := range append(order, leader) {
-		begun := time.Now()
-		if err := srv.Stop(ctx); err != nil {
-			return err
-		}
-		acked, err := s.ledger.WaitAck(ctx, begun)
+		acked, err := s.restart(ctx, srv)
 		if err != nil {
 			return err
 		}
 		if srv == leader {
-			s.note("leader %s, told to stop, handed over: the next write was acknowledged %.0f ms after it was told", srv.Name, milliseconds(acked.Sub(begun)))
+			s.note("leader %s, told to stop, handed over: the next write was acknowledged %.0f ms after it was told", srv.Name, milliseconds(acked))
 		}
-		took, err := s.start(ctx, srv)
-		if err != nil {
-			return err
-		}
-		s.Display.Printf("      %s restarted, caught up after %.1f s", srv.Name, took.Seconds())
 		if err := pause(ctx, betweenStops); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// restart stops a server and starts it again. It returns how long after the
+// stop began a write that began later was acknowledged.
+func (s *session) restart(ctx context.Context, srv *cluster.Server) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepMax)
+	defer cancel()
+	begun := time.Now()
+	if err := srv.Stop(ctx); err != nil {
+		return 0, err
+	}
+	acked, err := s.ledger.WaitAck(ctx, begun)
+	if err != nil {
+		return 0, err
+	}
+	took, err := s.start(ctx, srv)
+	if err != nil {
+		return 0, err
+	}
+	s.Display.Printf("      %s restarted, caught up after %.1f s", srv.Name, took.Seconds())
+	return acked.Sub(begun), nil
 }
 
 // storyMinority stops servers until those that are left are no majority, shows
@@ -157,10 +168,8 @@ func (s *session) storyMinority(ctx context.Context) error {
 // showRefusals shows what a server without a majority does.
 func (s *session) showRefusals(ctx context.Context, cl *client.Client) error {
 	const attempt = 2 * time.Second
-	probes := 0
 	err := cluster.Poll(ctx, "writes to be refused for want of a leader", func() bool {
-		probes++
-		return errors.Is(s.probe(ctx, cl, fmt.Sprintf("probe-%d", probes), attempt), store.ErrNoLeader)
+		return errors.Is(s.probe(ctx, cl, attempt), store.ErrNoLeader)
 	})
 	if err != nil {
 		return err
@@ -183,13 +192,4 @@ func (s *session) showRefusals(ctx context.Context, cl *client.Client) error {
 	}
 	s.note("reads that allow for data %v old go on; reads that allow for %v end in %q", looseBound, tightBound, store.ErrStale)
 	return nil
-}
-
-// probe writes an item of its own, and notes what became of it.
-func (s *session) probe(ctx context.Context, cl *client.Client, id string, timeout time.Duration) error {
-	begun := time.Now()
-	s.ledger.Begin(id, "")
-	written, err := cl.Create(ctx, "probe", id, api.CreateRequest{Value: api.Value{Write: id}}, timeout)
-	s.ledger.End(id, begun, client.OutcomeOf(err), written.Revision)
-	return err
 }
