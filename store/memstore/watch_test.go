@@ -3,6 +3,7 @@ package memstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -76,28 +77,52 @@ func TestWatch_ProgressInterval(t *testing.T) {
 	}
 }
 
-// TestWatch_AtOnce wakes a watcher, and a reader of what is to come, when it is
-// there and not with the next mark.
-func TestWatch_AtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := memstore.New(memstore.Config{})
-		defer s.Close()
-		w, err := s.Watch(t.Context(), store.Cursor{})
-		if err != nil {
-			t.Fatalf("watch: %v", err)
-		}
-		woken := make(chan error, 2)
-		go func() { _, err := w.Next(t.Context()); woken <- err }()
-		go func() { _, err := s.Revision(t.Context(), store.AtLeast(1)); woken <- err }()
-		synctest.Wait()
-		start := time.Now()
-		put(t, s, "k", nil)
-		for range 2 {
-			if err := <-woken; err != nil || time.Since(start) != 0 {
-				t.Errorf("woken with error %v after %v, want none at once", err, time.Since(start))
+// TestWaiters_WakeAtOnce wants no waiter to sleep on until the next mark.
+func TestWaiters_WakeAtOnce(t *testing.T) {
+	const waits = "still waits"
+	for name, c := range map[string]struct {
+		wake       func(ctx context.Context, s store.Store, w store.Watcher) error
+		next, read string // how a waiting Next and a read of the next revision end
+	}{
+		"put": {
+			wake: func(ctx context.Context, s store.Store, _ store.Watcher) error {
+				_, err := s.Put(ctx, store.Pair{Key: []byte("k")})
+				return err
+			},
+			next: "<nil>", read: "<nil>",
+		},
+		"close of the store": {
+			wake: func(_ context.Context, s store.Store, _ store.Watcher) error { return s.Close() },
+			next: store.ErrClosed.Error(), read: store.ErrClosed.Error(),
+		},
+		"close of the watcher": {
+			wake: func(_ context.Context, _ store.Store, w store.Watcher) error { return w.Close() },
+			next: store.ErrClosed.Error(), read: waits,
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := memstore.New(memstore.Config{})
+			defer s.Close()
+			w, err := s.Watch(t.Context(), store.Cursor{})
+			if err != nil {
+				t.Fatalf("watch: %v", err)
 			}
-		}
-	})
+			next, read := waits, waits
+			go func() { _, err := w.Next(t.Context()); next = fmt.Sprint(err) }()
+			go func() { _, err := s.Revision(t.Context(), store.AtLeast(1)); read = fmt.Sprint(err) }()
+			synctest.Wait()
+			if next != waits || read != waits {
+				t.Errorf("before %s: next %s, read %s", name, next, read)
+			}
+			if err := c.wake(t.Context(), s, w); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			synctest.Wait()
+			if next != c.next || read != c.read {
+				t.Errorf("after %s: next %s, read %s, want %s, %s", name, next, read, c.next, c.read)
+			}
+		})
+	}
 }
 
 // TestWatch_MarkAtOnceWhenOverdue serves a caller that is slower than the marks.
