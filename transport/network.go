@@ -14,14 +14,12 @@ type Network interface {
 	DialContext(ctx context.Context, addr string) (net.Conn, error)
 }
 
-// How TCP notices a peer that is gone without a word: after 25 s where nothing
-// is to be sent, after 30 s where data stays unacknowledged (on Linux; other
-// systems take their own time).
+// TCP notices in 25 s that a peer is gone without a word, where nothing is to be
+// sent. Where something is, see boundUnacked.
 const (
 	keepAliveIdle     = 10 * time.Second
 	keepAliveInterval = 5 * time.Second
 	keepAliveCount    = 3
-	unackedMax        = 30 * time.Second
 )
 
 // tcp is the Network of a zero Config.

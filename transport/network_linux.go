@@ -2,9 +2,14 @@ package transport
 
 import (
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// unackedMax is how long data may stay unacknowledged before the connection
+// ends. Without it that takes a quarter of an hour.
+const unackedMax = 30 * time.Second
 
 // boundUnacked sets unackedMax on a socket. Accepted sockets inherit it from
 // their listener.

@@ -78,8 +78,8 @@ func Listen(ctx context.Context, cfg Config) (*Transport, error) {
 // Addr is the address that the transport listens on.
 func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 
-// Listener hands out the streams of one kind that other nodes open; what its
-// Accept returns is a *Conn. There is one listener for each kind: to close it
+// Listener hands out the streams of one kind, which must be one of this package,
+// that other nodes open; what its Accept returns is a *Conn. There is one listener for each kind: to close it
 // refuses further streams and leaves those it has handed out. A stream that
 // nobody accepts is closed after the handshake timeout.
 func (t *Transport) Listener(kind Kind) net.Listener {

@@ -8,9 +8,9 @@ import (
 )
 
 // ServeListener serves every connection of a listener, with the handler that
-// handlerFor returns for it, until ctx ends or the listener is closed. It closes
-// the listener, and waits for the connections to end, which they do with ctx.
-// The error is the listener's, if it was not closed.
+// handlerFor returns for it, until ctx ends or the listener is closed. Then it
+// closes the listener and its connections, and waits for their handlers. The
+// error is the listener's, if it was not closed.
 func ServeListener(ctx context.Context, ln net.Listener, cfg Config, handlerFor func(net.Conn) Handler) error {
 	cfg = cfg.withDefaults()
 	var wg sync.WaitGroup
