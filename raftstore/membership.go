@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -139,11 +140,16 @@ func (n *Node) Leave(ctx context.Context) error {
 	if err := n.RemoveServer(ctx, n.id.NodeID); err != nil {
 		return err
 	}
-	if err := markLeft(n.cfg.Dir); err != nil {
-		return errors.Join(err, n.Close())
+	err := markLeft(n.cfg.Dir)
+	if n.gossip != nil {
+		err = errors.Join(err, n.gossip.Leave(gossipLeaveTimeout))
 	}
-	return n.Close()
+	return errors.Join(err, n.Close())
 }
+
+// gossipLeaveTimeout bounds how long a node that leaves waits for others to
+// have heard of it.
+const gossipLeaveTimeout = time.Second
 
 // markLeft bars dir from being opened again.
 func markLeft(dir string) error {

@@ -228,7 +228,7 @@ func (n *Node) startRaft() (err error) {
 	if err != nil {
 		return err
 	}
-	n.raft, err = raft.NewRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, newRaftTransport(n.transport, n.id.NodeID, log))
+	n.raft, err = newRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, newRaftTransport(n.transport, n.id.NodeID, log))
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
@@ -249,6 +249,20 @@ func (n *Node) startRaft() (err error) {
 	}
 	close(n.started)
 	return nil
+}
+
+// newRaft is raft.NewRaft, which panics where it can't read an entry of the log.
+func newRaft(c *raft.Config, m raft.FSM, logs raft.LogStore, stable raft.StableStore, s raft.SnapshotStore, t raft.Transport) (r *raft.Raft, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			cause, ok := p.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", p)
+			}
+			err = cause
+		}
+	}()
+	return raft.NewRaft(c, m, logs, stable, s, t)
 }
 
 // enter makes the node part of its cluster, where it is not yet.

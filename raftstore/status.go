@@ -75,6 +75,10 @@ type Peer struct {
 	Address string // empty where it is not known
 	Voter   bool
 
+	// Alive tells whether gossip has heard of the peer lately. It is false
+	// without gossip.
+	Alive bool
+
 	// The leader alone knows the rest. Contact is when the peer answered last,
 	// zero if it has not.
 	Contact      time.Time
@@ -135,13 +139,14 @@ func (n *Node) role() Role {
 
 func (n *Node) peerStatus() []Peer {
 	health := n.peers.all()
+	alive := n.heardOf()
 	var out []Peer
 	for _, s := range n.configuration().Servers {
 		id := string(s.ID)
 		if id == n.id.NodeID {
 			continue
 		}
-		p := Peer{NodeID: id, Voter: s.Suffrage == raft.Voter}
+		p := Peer{NodeID: id, Voter: s.Suffrage == raft.Voter, Alive: alive[id]}
 		p.Address, _ = n.addresses.Get(id)
 		if h, ok := health[id]; ok && n.raft.State() == raft.Leader {
 			p.Contact, p.AppliedIndex, p.DiskLow = h.Contact, h.AppliedIndex, h.DiskLow
@@ -150,4 +155,16 @@ func (n *Node) peerStatus() []Peer {
 	}
 	slices.SortFunc(out, func(a, b Peer) int { return cmp.Compare(a.NodeID, b.NodeID) })
 	return out
+}
+
+// heardOf are the nodes that gossip holds for alive.
+func (n *Node) heardOf() map[string]bool {
+	if n.gossip == nil {
+		return nil
+	}
+	alive := make(map[string]bool)
+	for _, m := range n.gossip.Members() {
+		alive[m.NodeID] = m.Alive
+	}
+	return alive
 }
