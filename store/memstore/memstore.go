@@ -40,7 +40,9 @@ type Config struct {
 	ProgressInterval time.Duration
 }
 
-// Store is a [store.Store] in memory.
+// Store is a [store.Store] in memory. A read of a revision that is still to come
+// waits for it, at most [store.TxDurationMax], then ends in ErrStale; nothing
+// else waits for long.
 type Store struct {
 	*txn.Runner
 

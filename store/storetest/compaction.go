@@ -30,22 +30,20 @@ func testCompaction(e *env) {
 		key := fmt.Sprintf("k%02d", i)
 		h.add(e.put(i, key+"="+value), putEvent(e.key(key), value))
 	}
+
+	// Points need no history; ranges do, and whether it is there is all that
+	// tells a range that didn't change from one that may have.
+	h.add(byPoint.commit().Revision, putEvent(e.key("point"), "written"))
 	end := e.revision()
+	_, err := byRange.Commit(e.ctx)
+	e.isError(err, store.ErrConflict, "commit of a range read before the retained history")
+	if conflict, ok := errors.AsType[*store.ConflictError](err); ok && (conflict.Revision <= start || conflict.Revision > end) {
+		e.Errorf("revision to retry at: got %d, want one after the snapshot's %d and not after the newest %d", conflict.Revision, start, end)
+	}
 
 	for i, w := range slow {
 		e.checkSlowWatcher(w, h, start, end, i)
 		e.checkCompacted(h, start, end, i)
-	}
-
-	// Points need no history; ranges do, and whether it is there is all that
-	// tells a range that didn't change from one that may have.
-	if _, err := byPoint.Commit(e.ctx); err != nil {
-		e.Errorf("commit of an old transaction that read only keys: %v", err)
-	}
-	_, err := byRange.Commit(e.ctx)
-	e.isError(err, store.ErrConflict, "commit of a range read before the retained history")
-	if conflict, ok := errors.AsType[*store.ConflictError](err); ok && conflict.Revision <= start {
-		e.Errorf("revision to retry at: got %d, want a newer one than the snapshot's %d", conflict.Revision, start)
 	}
 	if _, err := store.Update(e.ctx, e.store(1), func(tx store.Tx) error {
 		if _, err := tx.Scan(e.ctx, store.Prefix(e.key("read")), 0); err != nil {

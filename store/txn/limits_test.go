@@ -121,8 +121,10 @@ func TestLimits_WhatIsReplacedCostsNothing(t *testing.T) {
 	value := bytes.Repeat([]byte("v"), store.ValueBytesMax)
 	long := bytes.Repeat([]byte("k"), store.KeyBytesMax)
 	tx := begin(t, newFake().runner(), store.TxOptions{})
-	for range 2 * store.TxBytesMax / store.KeyBytesMax {
+	for range 2 * store.TxBytesMax / store.ValueBytesMax {
 		check(t, "put", tx.Put([]byte("k"), value))
+	}
+	for range 2 * store.TxBytesMax / store.KeyBytesMax {
 		_, _, err := tx.Get(t.Context(), long)
 		check(t, "get", err)
 	}

@@ -35,21 +35,24 @@ func (r *Runner) Begin(ctx context.Context, opts store.TxOptions) (store.Tx, err
 		return nil, err
 	}
 	t := &Tx{runner: r, opts: opts}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	r.mu.Lock()
 	if r.closed != nil {
 		r.mu.Unlock()
 		return nil, r.closed
 	}
-	t.expiry = time.AfterFunc(store.TxDurationMax, func() { t.finish(store.ErrTxExpired) })
 	r.open[t] = struct{}{}
 	r.mu.Unlock()
 
 	if opts.Consistency != store.AtLeast(0) {
-		if _, err := t.Cursor(ctx); err != nil {
-			t.Abort()
+		if err := t.open(ctx); err != nil {
+			t.end(store.ErrTxDone)
 			return nil, err
 		}
 	}
+	// Only now: the wait for a snapshot is no time that the transaction is open.
+	t.expiry = time.AfterFunc(store.TxDurationMax, func() { t.finish(store.ErrTxExpired) })
 	return t, nil
 }
 

@@ -218,6 +218,28 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
+// TestExpiry_CountsFromTheSnapshot gives a transaction whose snapshot was long in
+// coming its whole time.
+func TestExpiry_CountsFromTheSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		r := txn.NewRunner(func(ctx context.Context, c store.Consistency) (txn.Snapshot, error) {
+			time.Sleep(2 * store.TxDurationMax)
+			return f.snapshot(ctx, c)
+		}, nil)
+		tx := begin(t, r, store.TxOptions{})
+		time.Sleep(store.TxDurationMax - time.Nanosecond)
+		if _, err := tx.Count(t.Context(), store.Range{}); err != nil {
+			t.Errorf("count just before the end: %v", err)
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if _, err := tx.Count(t.Context(), store.Range{}); !errors.Is(err, store.ErrTxExpired) || f.open != 0 {
+			t.Errorf("count after TxDurationMax: got error %v with %d snapshots open, want %v with none", err, f.open, store.ErrTxExpired)
+		}
+	})
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestEnd(t *testing.T) {

@@ -21,12 +21,12 @@ var _ store.Tx = (*Tx)(nil)
 type Tx struct {
 	runner *Runner
 	opts   store.TxOptions
-	expiry *time.Timer
 
-	mu   sync.Mutex // guards the fields below
-	done error      // why the transaction takes no more calls
-	snap Snapshot   // nil until the first read
-	used budget
+	mu     sync.Mutex  // guards the fields below
+	done   error       // why the transaction takes no more calls
+	expiry *time.Timer // nil until Begin is done
+	snap   Snapshot    // nil until the first read
+	used   budget
 
 	points   map[string]store.Revision
 	ranges   []store.Range
@@ -248,7 +248,9 @@ func (t *Tx) end(why error) {
 		return
 	}
 	t.done = why
-	t.expiry.Stop()
+	if t.expiry != nil {
+		t.expiry.Stop()
+	}
 	if t.snap != nil {
 		t.snap.Close()
 	}
