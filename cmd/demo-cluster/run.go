@@ -113,6 +113,9 @@ func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, o
 		for _, s := range c.Servers {
 			_, _ = fmt.Fprintf(stderr, "\nThe log of %s ends:\n%s\n", s.Name, s.LogTail())
 		}
+		if !opts.keep {
+			_, _ = fmt.Fprintln(stderr, "\nRun it again with --keep to have the whole logs.")
+		}
 	}
 	return rep, nil
 }

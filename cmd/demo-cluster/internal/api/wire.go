@@ -85,13 +85,15 @@ type StreamEnd struct {
 	Failure *Error `json:"failure,omitempty"`
 }
 
-// Event is the change of one key. Name is the key in words, and is set only
-// where the watch asks for it.
+// Event is the change of one key. It has either Key and Value or, where the
+// watch asks for words, Name and Text.
 type Event struct {
 	Kind  string `json:"kind"`
-	Name  string `json:"name,omitempty"`
-	Key   []byte `json:"key"`
+	Key   []byte `json:"key,omitempty"`
 	Value []byte `json:"value,omitempty"`
+
+	Name string `json:"name,omitempty"`
+	Text string `json:"text,omitempty"`
 }
 
 // Page is one line of a dump: pairs in key order, all lines from one snapshot.

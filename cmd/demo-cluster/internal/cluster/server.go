@@ -22,7 +22,7 @@ const serverDirPrefix = "server-"
 // statusTimeout is how long a server has to say how it is.
 const statusTimeout = time.Second
 
-// ErrDown: the server does not run, or is paused.
+// ErrDown: the server can't answer.
 var ErrDown = errors.New("server is down")
 
 // State is what the demo has done to a server.
@@ -96,12 +96,13 @@ func (s *Server) PID() int {
 	return s.process.cmd.Process.Pid
 }
 
-// Client returns a client of the server while it runs, else [ErrDown]. The
+// Client returns a client of the server while its process is there, else
+// [ErrDown]. A paused one takes requests, and answers when it goes on. The
 // client is closed when the server goes.
 func (s *Server) Client() (*client.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != Running {
+	if s.state != Running && s.state != Paused {
 		return nil, fmt.Errorf("%w: %s is %s", ErrDown, s.Name, s.state)
 	}
 	return s.client, nil
@@ -124,8 +125,11 @@ func (s *Server) WaitClient(ctx context.Context) (*client.Client, error) {
 	}
 }
 
-// Status asks the server how it is.
+// Status asks the server how it is. It doesn't wait for a paused one.
 func (s *Server) Status(ctx context.Context) (api.Status, error) {
+	if state := s.State(); state == Paused {
+		return api.Status{}, fmt.Errorf("%w: %s is %s", ErrDown, s.Name, state)
+	}
 	cl, err := s.Client()
 	if err != nil {
 		return api.Status{}, err

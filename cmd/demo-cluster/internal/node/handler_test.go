@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -154,6 +155,33 @@ func TestWatch_ResumesBehindACursor(t *testing.T) {
 	}
 	if want := []store.Revision{3, 4, 5}; !slices.Equal(revisions, want) {
 		t.Errorf("revisions %d, want %d", revisions, want)
+	}
+}
+
+func TestWatch_InWords(t *testing.T) {
+	c, base, _ := serve(t)
+	create(t, c, "note", "1", api.Index{Field: "colour", Value: "red"})
+	create(t, c, "other", "1")
+	req, err := http.NewRequestWithContext(t.Context(), "GET", base+"/v1/watch?words=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	line, err := bufio.NewReader(resp.Body).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"cursor":{"epoch":1,"revision":1},"events":[` +
+		`{"kind":"put","name":"note 1","text":"{\"write\":\"1\"}"},` +
+		`{"kind":"put","name":"note with colour=red number 1","text":"1"}]}` + "\n"
+	if line != want {
+		t.Errorf("got  %swant %s", line, want)
 	}
 }
 

@@ -62,24 +62,26 @@ func (s *server) watch(r *http.Request, send func(any) error) error {
 		return err
 	}
 	defer func() { _ = w.Close() }()
-	names := query.Get("names") != ""
+	words := query.Get("words") != ""
 	for {
 		batch, err := w.Next(r.Context())
 		if err != nil {
 			return err
 		}
-		if err := send(wireBatch(batch, names)); err != nil {
+		if err := send(wireBatch(batch, words)); err != nil {
 			return err
 		}
 	}
 }
 
-func wireBatch(b store.Batch, names bool) api.Batch {
+func wireBatch(b store.Batch, words bool) api.Batch {
 	out := api.Batch{Cursor: api.Cursor(b.Cursor), Events: make([]api.Event, len(b.Events))}
 	for i, e := range b.Events {
-		out.Events[i] = api.Event{Kind: e.Kind.String(), Key: e.Key, Value: e.Value}
-		if names {
-			out.Events[i].Name = keyName(e.Key)
+		out.Events[i] = api.Event{Kind: e.Kind.String()}
+		if words {
+			out.Events[i].Name, out.Events[i].Text = keyName(e.Key), string(e.Value)
+		} else {
+			out.Events[i].Key, out.Events[i].Value = e.Key, e.Value
 		}
 	}
 	return out

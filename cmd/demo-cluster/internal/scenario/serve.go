@@ -43,7 +43,7 @@ func (s *session) explain() {
 	print("  curl -H \"$AUTH\" %s/v1/status", first)
 	print("  curl -H \"$AUTH\" %s/v1/count/entry", first)
 	print("  curl -H \"$AUTH\" '%s/v1/items/entry?field=parent_id&value=%s&limit=3'", first, parent)
-	print("  curl -H \"$AUTH\" -N '%s/v1/watch?type=note&names=1'      # in a shell of its own", last)
+	print("  curl -H \"$AUTH\" -N '%s/v1/watch?type=note&words=1'      # in a shell of its own", last)
 	print("  curl -H \"$AUTH\" -d '{\"value\":{\"body\":\"hello\"},\"indexes\":[{\"field\":\"colour\",\"value\":\"red\"}]}' %s/v1/items/note/first", first)
 	print("  curl -H \"$AUTH\" '%s/v1/items/note/first?consistency=stale:10s'", last)
 	print("  curl -H \"$AUTH\" '%s/v1/items/note?field=colour&value=red'", last)
