@@ -1,6 +1,7 @@
 package memnet
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -34,7 +35,7 @@ func (c *conn) Read(b []byte) (int, error) {
 		switch {
 		case seg == nil:
 			c.wait(&c.in.changed, earlier(next, c.readDeadline))
-		case seg.end == io.EOF:
+		case errors.Is(seg.end, io.EOF):
 			return 0, io.EOF
 		case seg.end != nil:
 			c.die(seg.end)
@@ -119,7 +120,7 @@ func earlier(a, b time.Time) time.Time {
 func (c *conn) Close() error {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
-	if c.err == net.ErrClosed {
+	if errors.Is(c.err, net.ErrClosed) {
 		return nil
 	}
 	end := io.EOF
@@ -141,7 +142,7 @@ func (c *conn) die(err error) { c.finish(err, nil) }
 // another end only changes the error.
 func (c *conn) finish(err, end error) {
 	over := c.err != nil
-	if !over || err == net.ErrClosed {
+	if !over || errors.Is(err, net.ErrClosed) {
 		c.err = err
 	}
 	if over {
@@ -191,7 +192,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *conn) deadlineError() error {
-	if c.err == net.ErrClosed {
+	if errors.Is(c.err, net.ErrClosed) {
 		return c.opError("set", net.ErrClosed)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package memnet
 
 import (
+	"errors"
 	"io"
 	"time"
 )
@@ -82,7 +83,7 @@ func (s *stream) arrived() (*segment, time.Time) {
 // reset tells whether the stream ends in a reset, which may be on its way.
 func (s *stream) reset() bool {
 	n := len(s.segments)
-	return n > 0 && s.segments[n-1].end != nil && s.segments[n-1].end != io.EOF
+	return n > 0 && s.segments[n-1].end != nil && !errors.Is(s.segments[n-1].end, io.EOF)
 }
 
 // hasArrived tells whether the last segment has arrived. There must be one.

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"errors"
 	"bufio"
 	"encoding/binary"
 	"fmt"
@@ -140,18 +141,18 @@ func (r *frameReader) header() (header, error) {
 // arrive, not as h claims. The frame's body belongs to the caller.
 func (r *frameReader) frame(h header) (frame, error) {
 	if r.buf.Buffered() < h.payload {
-		defer r.conn.SetReadDeadline(time.Time{})
+		defer func() { _ = r.conn.SetReadDeadline(time.Time{}) }()
 	}
 	var payload []byte
 	for len(payload) < h.payload {
 		n := min(h.payload-len(payload), max(len(payload), readBuffer))
 		if r.buf.Buffered() < n {
-			r.conn.SetReadDeadline(time.Now().Add(r.stall))
+			_ = r.conn.SetReadDeadline(time.Now().Add(r.stall))
 		}
 		at := len(payload)
 		payload = slices.Grow(payload, n)[:at+n]
 		if _, err := io.ReadFull(r.buf, payload[at:]); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return frame{}, err

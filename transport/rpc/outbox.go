@@ -114,7 +114,7 @@ func (o *outbox) run() error {
 		}
 		if len(buf) > 0 {
 			// A write that stalls is given up, and the connection with it.
-			o.conn.SetWriteDeadline(time.Now().Add(o.stall))
+			_ = o.conn.SetWriteDeadline(time.Now().Add(o.stall))
 			if _, err := o.conn.Write(buf); err != nil {
 				return err
 			}

@@ -46,7 +46,7 @@ func Serve(ctx context.Context, conn net.Conn, cfg Config, handler Handler) erro
 	switch {
 	case ctx.Err() != nil || errors.Is(err, io.EOF):
 		return nil
-	case writeErr != errReceiveEnded:
+	case !errors.Is(writeErr, errReceiveEnded):
 		return writeErr // it came first, and closed conn under receive
 	}
 	return err
@@ -147,7 +147,7 @@ func (s *server) answer(ctx context.Context, id uint64, body []byte, err error) 
 		message := coded.Message[:min(len(coded.Message), messageBytesMax)]
 		f = frame{id: id, kind: failure, code: coded.Code, body: []byte(message)}
 	}
-	s.out.push(ctx, f)
+	_, _ = s.out.push(ctx, f)
 }
 
 // cancel ends the context of a call, forgets it, and tells whether it was there.
