@@ -23,46 +23,55 @@ func openBucket(tx *bbolt.Tx, id bucketID) (bucket, error) {
 
 // find returns the record of key, not verified, or nil.
 func (b *bucket) find(key []byte) ([]byte, error) {
-	k, record, err := b.seek(key)
-	if err != nil || k == nil || !bytes.Equal(k, key) {
-		return nil, err
+	at, record := b.cursor.Seek(key)
+	if bytes.Equal(at, key) {
+		return record, nil
 	}
-	return record, nil
+	_, err := b.verifyGap(key, at, record)
+	return nil, err
 }
 
 // seek returns the first key at or behind the given one, and its record, not
-// verified, or nil.
-//
-// That there is nothing before it is verified by its neighbours: they must be
-// on the right sides of key and pass their checksums. Otherwise a damaged key,
-// in the record itself or in the index above it, would make the search miss.
+// verified, or nil. The cursor is there then.
 func (b *bucket) seek(key []byte) (at, record []byte, err error) {
 	at, record = b.cursor.Seek(key)
-	if at != nil {
-		order := bytes.Compare(at, key)
-		if order == 0 {
-			return at, record, nil
-		}
-		if order < 0 {
-			return nil, nil, corrupt(b.id, at, "the key is out of order")
-		}
-		if err := verifyHead(b.id, at, record); err != nil {
-			return nil, nil, err
-		}
-	}
-	before, beforeRecord := b.cursor.Prev()
-	if before == nil {
-		b.cursor.First()
+	if bytes.Equal(at, key) && at != nil {
 		return at, record, nil
 	}
-	if bytes.Compare(before, key) >= 0 {
-		return nil, nil, corrupt(b.id, before, "the key is out of order")
-	}
-	if err := verifyHead(b.id, before, beforeRecord); err != nil {
+	first, err := b.verifyGap(key, at, record)
+	if err != nil {
 		return nil, nil, err
 	}
-	b.cursor.Next()
+	if first {
+		b.cursor.First()
+	} else {
+		b.cursor.Next()
+	}
 	return at, record, nil
+}
+
+// verifyGap verifies that there is no key, where Seek has found the one behind
+// it, or nil. The neighbours must be on the right sides of key and pass their
+// checksums: otherwise a damaged key, of a record or in the index above, would
+// make the search miss. It moves the cursor to the key before; first tells that
+// there is none.
+func (b *bucket) verifyGap(key, behind, record []byte) (first bool, err error) {
+	if behind != nil {
+		if bytes.Compare(behind, key) < 0 {
+			return false, corrupt(b.id, behind, "the key is out of order")
+		}
+		if err := verifyHead(b.id, behind, record); err != nil {
+			return false, err
+		}
+	}
+	before, record := b.cursor.Prev()
+	if before == nil {
+		return true, nil
+	}
+	if bytes.Compare(before, key) >= 0 {
+		return false, corrupt(b.id, before, "the key is out of order")
+	}
+	return false, verifyHead(b.id, before, record)
 }
 
 // verifyHead checks a record as far as its key goes.

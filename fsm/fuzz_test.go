@@ -36,20 +36,49 @@ func FuzzCheckCommand(f *testing.F) {
 	})
 }
 
+// renewable is a machine that outlives the runs of a fuzz test.
+type renewable struct {
+	*fsm.Machine
+	dir string
+}
+
+func newRenewable(f *testing.F) *renewable {
+	r := &renewable{dir: f.TempDir()}
+	r.open(f)
+	f.Cleanup(func() { closeMachine(f, r.Machine) })
+	return r
+}
+
+func (r *renewable) open(tb testing.TB) {
+	m, err := fsm.Open(options(r.dir))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r.Machine = m
+}
+
+// renew makes the machine new.
+func (r *renewable) renew(tb testing.TB) {
+	closeMachine(tb, r.Machine)
+	if err := os.Remove(r.dir + "/state.db"); err != nil {
+		tb.Fatal(err)
+	}
+	r.open(tb)
+}
+
 // FuzzApply: whatever an entry holds is applied or stops the machine with a
 // reason.
 func FuzzApply(f *testing.F) {
 	f.Add(fsm.EncodeEnvelope(nil), false)
 	f.Add(goldenLog(f)[1].Data, true)
 	f.Add(fsm.EncodeEnvelopeVersion(2, fsm.EncodeTermStart()), true)
-	m := open(f)
+	m := newRenewable(f)
 	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
 		if seal { // past the checksum
 			data = fsm.SealEnvelope(bytes.Clone(data))
 		}
 		if m.Err() != nil {
-			closeMachine(t, m)
-			m = open(t)
+			m.renew(t)
 		}
 		_, err := m.Apply([]fsm.Entry{{Index: m.Position().Index + 1, Term: 1, Kind: fsm.EntryCommands, Data: data}})
 		if err != nil && !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, fsm.ErrTooNew) {
@@ -90,16 +119,15 @@ func FuzzInstall(f *testing.F) {
 	f.Add(good, false)
 	f.Add(good[:100], false)
 	f.Add(good[32:], true)
-	m := open(f)
+	m := newRenewable(f)
 	before := m.Position()
 	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
 		if seal { // past the checksum, to the image behind it
 			data = fsm.SealSnapshot(cluster, data)
 		}
-		err := install(m, data)
+		err := install(m.Machine, data)
 		if err == nil && m.Position() != before {
-			closeMachine(t, m) // installed: begin again
-			m = open(t)
+			m.renew(t) // it was installed
 			return
 		}
 		if err == nil || m.Err() != nil || m.Position() != before {

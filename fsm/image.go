@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ func checkImage(path string) (*imageCounts, error) {
 	for len(c.next) > 0 {
 		level := c.next
 		c.next = nil
-		slices.SortFunc(level, func(a, b pageRef) int { return int(int64(a.id) - int64(b.id)) })
+		slices.SortFunc(level, func(a, b pageRef) int { return cmp.Compare(a.id, b.id) })
 		for _, ref := range level {
 			if err := c.readPage(ref); err != nil {
 				return nil, err

@@ -21,9 +21,11 @@ import (
 // error if its state hash is another one. An error leaves the machine as it
 // was, unless it has failed: see Err.
 func (m *Machine) Install(r io.Reader) error {
-	if err := m.usable(); err != nil {
+	db, err := m.acquire() // so that Close waits
+	if err != nil {
 		return err
 	}
+	defer db.release()
 	temp, header, err := m.receive(r)
 	if err != nil {
 		return fmt.Errorf("install snapshot: %w", err)

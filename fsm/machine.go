@@ -193,6 +193,21 @@ func (m *Machine) usable() error {
 	return m.failed
 }
 
+// acquire returns the database, which stays open until it is released. Close
+// waits for that.
+func (m *Machine) acquire() (*database, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.closed {
+		return nil, store.ErrClosed
+	}
+	if m.failed != nil {
+		return nil, m.failed
+	}
+	m.db.acquire()
+	return m.db, nil
+}
+
 // fail stops the machine. The first error stays; it is returned.
 func (m *Machine) fail(err error) error {
 	if !errors.Is(err, store.ErrFailed) {
@@ -211,8 +226,8 @@ func (m *Machine) fail(err error) error {
 	return err
 }
 
-// Close waits for open views and snapshots to be closed and releases
-// everything. It may be called again.
+// Close waits for open views and snapshots to be closed and for installs to end,
+// and releases everything. It may be called again.
 func (m *Machine) Close() error {
 	m.mu.Lock()
 	first := !m.closed

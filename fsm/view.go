@@ -25,17 +25,9 @@ type View struct {
 
 // View returns a view of the newest state on disk.
 func (m *Machine) View() (*View, error) {
-	m.mu.RLock()
-	db, closed, failed := m.db, m.closed, m.failed
-	if !closed && failed == nil {
-		db.acquire()
-	}
-	m.mu.RUnlock()
-	if closed {
-		return nil, store.ErrClosed
-	}
-	if failed != nil {
-		return nil, failed
+	db, err := m.acquire()
+	if err != nil {
+		return nil, err
 	}
 	v := &View{db: db}
 	if err := guard("begin", v.begin); err != nil {
