@@ -145,6 +145,9 @@ func readHeader(r io.Reader) (*fsmv1.SnapshotHeader, error) {
 	if err := proto.Unmarshal(raw, header); err != nil {
 		return nil, fmt.Errorf("%w: the snapshot's header: %w", store.ErrCorrupt, err)
 	}
+	if len(header.ProtoReflect().GetUnknown()) > 0 {
+		return nil, fmt.Errorf("%w: the snapshot's header has fields that version %d has not", ErrTooNew, snapshotVersion)
+	}
 	if header.ImageBytes > 1<<62 {
 		return nil, fmt.Errorf("%w: the snapshot's image has %d bytes", store.ErrCorrupt, header.ImageBytes)
 	}

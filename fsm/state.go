@@ -75,6 +75,9 @@ func (s *state) decode(b []byte) error {
 	if err := proto.Unmarshal(b, &m); err != nil {
 		return corrupt(bucketMeta, keyState, err.Error())
 	}
+	if len(m.ProtoReflect().GetUnknown()) > 0 {
+		return fmt.Errorf("%w: the state has fields that format %d has not", ErrTooNew, FormatVersion)
+	}
 	*s = state{
 		index: m.Index, term: m.Term,
 		revision: store.Revision(m.Revision), epoch: store.Epoch(m.Epoch), compact: store.Revision(m.CompactRevision),
