@@ -16,6 +16,12 @@ const (
 	raftPoolConns = 3
 	raftIOTimeout = 5 * time.Second
 
+	// raftInFlightMax of 1 switches pipelining off. When a follower refuses a
+	// pipelined request, or knows a later term, raft can wait for itself
+	// (hashicorp/raft#612): the follower gets heartbeats but no entries for as
+	// long as the leader leads, and the leader can't be shut down.
+	raftInFlightMax = 1
+
 	// snapshotBytesPerTimeout is how much of a snapshot must pass in one
 	// raftIOTimeout. Raft's default of 256 KiB would let a stuck transfer of
 	// 4 GiB hang for a day.
@@ -45,6 +51,7 @@ func newRaftTransport(t *transport.Transport, self string, log hclog.Logger) *ra
 		Stream:                  &streamLayer{Listener: t.Listener(transport.Raft), transport: t, self: nodeAddr(self)},
 		Logger:                  log,
 		MaxPool:                 raftPoolConns,
+		MaxRPCsInFlight:         raftInFlightMax,
 		Timeout:                 raftIOTimeout,
 		MsgpackUseNewTimeFormat: true,
 	})

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/hashicorp/raft"
@@ -29,13 +28,10 @@ func (n *Node) readIndex(ctx context.Context) (*round, error) {
 }
 
 // noLeader is store.ErrNoLeader after a request that tried until ctx ended and
-// last met err.
+// last met err. Of err only the text counts: that nobody answered is an unknown
+// outcome to whoever asked a peer, but not to this request, which wrote nothing.
 func noLeader(ctx context.Context, err error) error {
-	cause := ctx.Err()
-	if errors.Is(err, cause) {
-		return fmt.Errorf("%w in time: %w", store.ErrNoLeader, err)
-	}
-	return fmt.Errorf("%w in time: %w; last attempt: %w", store.ErrNoLeader, cause, err)
+	return fmt.Errorf("%w in time: %w; last attempt: %s", store.ErrNoLeader, ctx.Err(), err.Error())
 }
 
 // confirm does one round: here if this node leads, else by asking the leader.
