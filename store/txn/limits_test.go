@@ -69,6 +69,9 @@ func TestLimits_DeleteRangeIsAllOrNothing(t *testing.T) {
 	if n, err := tx.DeleteRange(t.Context(), store.Prefix([]byte("old/1"))); n != 1 || err != nil {
 		t.Errorf("delete of what fits: got %d and error %v, want 1", n, err)
 	}
+	if err := tx.Put([]byte("more"), nil); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("put behind deletes that reach the limit: got error %v, want %v", err, store.ErrTooLarge)
+	}
 }
 
 // TestLimits_Bytes spends TxBytesMax in each way there is.
