@@ -144,18 +144,6 @@ func (c *cluster) mustOpen(cfg raftstore.Config) *raftstore.Node {
 	return n
 }
 
-// reopen closes node i and opens it again, at the same address.
-func (c *cluster) reopen(i int) {
-	c.tb.Helper()
-	cfg := c.configs[i]
-	cfg.ListenAddress = c.nodes[i].Addr().String()
-	cfg.Bootstrap, cfg.Join = false, nil
-	if err := c.nodes[i].Close(); err != nil {
-		c.tb.Fatalf("close node %d: %v", i, err)
-	}
-	c.nodes[i] = c.mustOpen(cfg)
-}
-
 // token returns a new join token.
 func (c *cluster) token() string {
 	c.tb.Helper()

@@ -195,6 +195,6 @@ func (k *sink) Cancel() error {
 		return nil
 	}
 	_ = k.stream.CloseWithError(errCanceled) // never fails
-	<-k.result
+	_ = <-k.result                           // it ended because of this call
 	return nil
 }

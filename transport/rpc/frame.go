@@ -1,9 +1,9 @@
 package rpc
 
 import (
-	"errors"
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
