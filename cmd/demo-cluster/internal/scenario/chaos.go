@@ -28,10 +28,9 @@ const (
 // action is what chaos does to a server: away takes it from the cluster, back
 // brings it back.
 type action struct {
-	name  string
-	away  func(context.Context, *cluster.Server) error
-	back  func(context.Context, *cluster.Server) error
-	grace time.Duration // until away has taken effect
+	name string
+	away func(context.Context, *cluster.Server) error
+	back func(context.Context, *cluster.Server) error
 
 	// abrupt actions leave the cluster to find out that the server is gone.
 	abrupt bool
@@ -49,7 +48,6 @@ var actions = []action{
 		name:   "SIGSTOP",
 		away:   func(_ context.Context, s *cluster.Server) error { return s.Pause() },
 		back:   func(_ context.Context, s *cluster.Server) error { return s.Resume() },
-		grace:  signalGrace,
 		abrupt: true,
 	},
 	{
@@ -156,7 +154,7 @@ func (m *monkey) takeAway(ctx context.Context, act action, srv *cluster.Server, 
 		m.Display.Printf("      %s", cause)
 		return away()
 	}
-	f, err := m.failover(ctx, srv, cause, away, act.grace)
+	f, err := m.failover(ctx, srv, cause, away)
 	if err != nil {
 		return err
 	}

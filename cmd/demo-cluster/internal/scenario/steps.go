@@ -13,10 +13,6 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// signalGrace is how long a stop signal may take to reach every thread of a
-// process.
-const signalGrace = 10 * time.Millisecond
-
 // probeInterval is the time between probes, and how exact they are.
 const probeInterval = 25 * time.Millisecond
 
@@ -64,7 +60,7 @@ func (s *session) calm(ctx context.Context, d time.Duration) error {
 
 // failover has the leader disturbed and waits until a write that began after
 // that is acknowledged, under a new leader.
-func (s *session) failover(ctx context.Context, leader *cluster.Server, cause string, disturb func() error, grace time.Duration) (report.Failover, error) {
+func (s *session) failover(ctx context.Context, leader *cluster.Server, cause string, disturb func() error) (report.Failover, error) {
 	step, cancel := context.WithTimeout(ctx, stepMax)
 	defer cancel()
 	begun := time.Now()
@@ -74,22 +70,30 @@ func (s *session) failover(ctx context.Context, leader *cluster.Server, cause st
 	probing, stop := context.WithCancel(step)
 	defer stop()
 	s.probes.Go(func() { s.probeSteadily(ctx, probing) })
-	acked, err := s.ledger.WaitAck(step, time.Now().Add(grace))
+	acked, next, err := s.ackUnderAnother(step, leader)
 	if err != nil {
 		return report.Failover{}, err
-	}
-	next, err := s.Cluster.WaitLeader(step)
-	if err != nil {
-		return report.Failover{}, err
-	}
-	if next == leader {
-		return report.Failover{}, fmt.Errorf("%s leads although it does not run", leader.Name)
 	}
 	f := report.Failover{RecoveryMS: milliseconds(acked.Sub(begun)), Cause: fmt.Sprintf("%s (%s took over)", cause, next.Name)}
 	s.mu.Lock()
 	s.failovers = append(s.failovers, f)
 	s.mu.Unlock()
 	return f, nil
+}
+
+// ackUnderAnother waits until a write that began after the call is
+// acknowledged, under another leader. A signal takes a while to stop a process:
+// until then the old leader may acknowledge some more.
+func (s *session) ackUnderAnother(ctx context.Context, old *cluster.Server) (time.Time, *cluster.Server, error) {
+	for {
+		acked, err := s.ledger.WaitAck(ctx, time.Now())
+		if err != nil {
+			return time.Time{}, nil, err
+		}
+		if next, _, ok := s.Cluster.Leader(ctx); ok && next != old {
+			return acked, next, nil
+		}
+	}
 }
 
 // probeSteadily begins a write every so often until probing ends, whatever has

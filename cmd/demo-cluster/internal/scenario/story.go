@@ -63,7 +63,7 @@ func (s *session) storyKill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.failover(ctx, leader, "kill -9 of leader "+leader.Name, kill(leader), 0)
+	f, err := s.failover(ctx, leader, "kill -9 of leader "+leader.Name, kill(leader))
 	if err != nil {
 		return err
 	}
