@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
@@ -83,6 +84,9 @@ type Config struct {
 
 	// Registerer takes the node's metrics. Nil means none are registered.
 	Registerer prometheus.Registerer
+
+	// wrapLog is where tests put faults of the disk, see logstore.Options.
+	wrapLog func(logstore.Backend) logstore.Backend
 }
 
 // GossipConfig says how a node gossips. Packets are encrypted with Key and

@@ -108,7 +108,7 @@ func (n *Node) openDir() (err error) {
 		return fmt.Errorf("data directory %s: %w", dir, ErrRemoved)
 	}
 	n.log = n.log.With("node", n.id.NodeID)
-	n.logs, err = logstore.Open(logstore.Options{Path: filepath.Join(dir, logFile), OnFailure: n.fail})
+	n.logs, err = logstore.Open(logstore.Options{Path: filepath.Join(dir, logFile), OnFailure: n.fail, Wrap: n.cfg.wrapLog})
 	if err != nil {
 		return err
 	}

@@ -43,8 +43,9 @@ type sim struct {
 	ctx     context.Context // ends before the nodes are closed
 	work    sync.WaitGroup  // what runs until ctx ends
 
-	mu   sync.Mutex // guards what clients see of cluster.nodes, and up
+	mu   sync.Mutex // guards what clients see of cluster.nodes, and the fields below
 	up   []bool
+	gone map[int]bool // removed from the cluster
 	seen map[*raftstore.Node]raftstore.Status
 }
 
@@ -57,6 +58,7 @@ func simulate(t *testing.T, seed uint64, size int, adjust func(*raftstore.Config
 		s := &sim{
 			cluster: c,
 			net:     memnet.New(memnet.Config{Seed: seed, Latency: simLatency, Jitter: simJitter}),
+			gone:    make(map[int]bool),
 			seen:    make(map[*raftstore.Node]raftstore.Status),
 		}
 		c.network = func(node string) transport.Network { return s.net.Host(node) }
@@ -197,13 +199,67 @@ func (s *sim) restart(i int) {
 	s.nodes[i], s.up[i] = n, true
 }
 
+// join takes a new node in and returns its place. It gets a vote soon.
+func (s *sim) join(through int) int {
+	s.tb.Helper()
+	s.mu.Lock()
+	place := len(s.nodes)
+	s.mu.Unlock()
+	cfg := s.config(s.name(place))
+	cfg.Join = &raftstore.JoinConfig{Addresses: []string{s.address(s.name(through))}, Token: s.joinToken(through)}
+	n := s.mustOpen(cfg)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes, s.configs, s.up = append(s.nodes, n), append(s.configs, cfg), append(s.up, true)
+	return place
+}
+
+func (s *sim) joinToken(through int) string {
+	s.tb.Helper()
+	token, err := s.node(through).CreateJoinToken(s.ctx, time.Minute)
+	if err != nil {
+		s.tb.Fatalf("create join token: %v", err)
+	}
+	return token
+}
+
+// forget takes node i, which has left the cluster, out of the simulation.
+func (s *sim) forget(i int) {
+	s.tb.Helper()
+	s.stop(i)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone[i] = true
+}
+
+// voters waits until the leader knows that many voters, itself included.
+func (s *sim) voters(want int) {
+	s.tb.Helper()
+	s.within(convergeMax, fmt.Sprintf("%d nodes vote", want), func() error {
+		leader := s.leading()
+		if leader < 0 {
+			return errors.New("no node leads")
+		}
+		got := 1
+		for _, p := range s.node(leader).Status().Peers {
+			if p.Voter {
+				got++
+			}
+		}
+		if got != want {
+			return fmt.Errorf("%d do", got)
+		}
+		return nil
+	})
+}
+
 // heal mends the network and starts what is down.
 func (s *sim) heal() {
 	s.tb.Helper()
 	s.net.Heal()
 	s.net.SetLatency(simLatency, simJitter)
 	for i := range s.size() {
-		if s.node(i) == nil {
+		if s.node(i) == nil && !s.gone[i] {
 			s.restart(i)
 		}
 	}

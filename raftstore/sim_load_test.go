@@ -118,7 +118,7 @@ func expected(o *simtest.Op) error {
 	}
 	for _, e := range []error{
 		nil, store.ErrNoLeader, store.ErrUnknownOutcome, store.ErrConflict, store.ErrStale, store.ErrClosed,
-		store.ErrFailed, store.ErrTxExpired, context.DeadlineExceeded, context.Canceled,
+		store.ErrFailed, store.ErrTxExpired, context.DeadlineExceeded, context.Canceled, raftstore.ErrNotMember,
 	} {
 		if errors.Is(o.Err, e) {
 			return nil

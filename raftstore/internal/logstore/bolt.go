@@ -29,6 +29,10 @@ type Options struct {
 	// over it stalls writes once while it is mapped anew. It costs no memory.
 	// Zero means 8 GiB, or 1 GiB on 32-bit machines.
 	MmapBytes int
+
+	// Wrap, unless it is nil, returns what stands between the Store and the
+	// disk: tests of what a failing disk leads to put their faults there.
+	Wrap func(Backend) Backend
 }
 
 const (
@@ -62,6 +66,9 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("%w: a live process has %s open: stop it first: %w", ErrLocked, o.Path, err)
 	case err != nil:
 		return nil, fmt.Errorf("log store: open %s: %w", o.Path, err)
+	}
+	if o.Wrap != nil {
+		return New(o.Wrap(backend), o.OnFailure), nil
 	}
 	return New(backend, o.OnFailure), nil
 }
