@@ -11,7 +11,7 @@ import (
 // TestChaos_KillsTheLeaderAndLosesNothing is the whole demo in short. With this
 // seed the first thing that happens is a kill -9 of the leader.
 func TestChaos_KillsTheLeaderAndLosesNothing(t *testing.T) {
-	d := start(t, t.TempDir(), "--scenario=chaos", "--duration=3s", "--seed=3", "--json")
+	d := start(t, t.TempDir(), "--scenario=chaos", "--duration=3s", "--seed=3", "--clients=24", "--json")
 	status := d.wait()
 	r := d.result()
 	if status != 0 || !r.OK || r.Error != "" {
