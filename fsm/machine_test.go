@@ -88,6 +88,18 @@ func TestOpen_RemovesLeftovers(t *testing.T) {
 func TestOpen_KeepsOthersOut(t *testing.T) {
 	dir := t.TempDir()
 	openIn(t, dir)
+	path := filepath.Join(dir, "state.db")
+	openError(t, dir, fsm.ErrLocked)
+	// The lock must not be that of a file which an install replaces.
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	openError(t, dir, fsm.ErrLocked)
+}
+
+func TestOpen_FileModes(t *testing.T) {
+	dir := t.TempDir()
+	openIn(t, dir)
 	for _, name := range []string{"state.db", "state.lock"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
