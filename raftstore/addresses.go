@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -37,6 +38,28 @@ func (n *Node) learn(members []*peerv1.Member) {
 	for _, m := range members {
 		n.learnAddress(m.GetNodeId(), m.GetAddress())
 	}
+}
+
+// introduceInterval is the time between introductions.
+const introduceInterval = time.Second
+
+// introduce tells the nodes that this one knows of where it is, as long as no
+// leader finds it: a leader that was elected right after this node joined, or
+// one that knows it from another address, can't.
+func (n *Node) introduce(ctx context.Context) {
+	self := []*peerv1.Member{{NodeId: n.id.NodeID, Address: n.advertised}}
+	every(ctx, introduceInterval, func() {
+		if _, leader := n.raft.LeaderWithID(); leader != "" {
+			return
+		}
+		attempt, cancel := context.WithTimeout(ctx, introduceInterval)
+		defer cancel()
+		var wg sync.WaitGroup
+		for node := range n.addresses.All() {
+			wg.Go(func() { _, _ = n.probe(attempt, node, self) }) // who doesn't answer is asked again
+		}
+		wg.Wait()
+	})
 }
 
 // memberAddresses are the servers of the configuration whose address is known.
@@ -110,9 +133,25 @@ func (n *Node) configured(c raft.Configuration) {
 	}
 	for node := range n.addresses.All() {
 		if !in[node] && in[n.id.NodeID] {
-			n.transport.CloseNode(node)
-			n.clients.Drop(node)
+			n.spawn(func(ctx context.Context) { n.cutOff(ctx, node) })
 		}
 	}
 	n.leadership.announce()
+}
+
+// cutOffDelay leaves a server that asked to be removed the time to be told that
+// it was. Meanwhile its open streams serve nothing that a member may ask only.
+const cutOffDelay = time.Second
+
+// cutOff ends the streams of a server that was removed.
+func (n *Node) cutOff(ctx context.Context, node string) {
+	select {
+	case <-time.After(cutOffDelay):
+	case <-ctx.Done():
+		return
+	}
+	if !n.isMember(node) {
+		n.transport.CloseNode(node)
+		n.clients.Drop(node)
+	}
 }

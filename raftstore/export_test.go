@@ -1,9 +1,24 @@
 package raftstore
 
-import "github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+import (
+	"errors"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+)
 
 // LogFirstIndex is the first index of the node's log.
 func (n *Node) LogFirstIndex() (uint64, error) { return n.logs.FirstIndex() }
+
+// HasLogEntry tells whether the node's log has the entry at index.
+func (n *Node) HasLogEntry(index uint64) (bool, error) {
+	err := n.logs.GetLog(index, new(raft.Log))
+	if errors.Is(err, raft.ErrLogNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // WrapLog lets wrap stand between the log store and the disk.
 func (c *Config) WrapLog(wrap func(logstore.Backend) logstore.Backend) { c.wrapLog = wrap }

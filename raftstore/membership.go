@@ -64,17 +64,17 @@ func (n *Node) removeOnLeader(ctx context.Context, nodeID string) error {
 // remove does the removal on the leader. The leader doesn't remove itself: it
 // hands over first, and the next one does it.
 func (n *Node) remove(ctx context.Context, nodeID string) error {
-	if nodeID == n.id.NodeID {
-		if err := n.TransferLeadership(ctx); err != nil {
-			return err
-		}
-		return fmt.Errorf("%w any more: it hands over to be removed", errNotLeader)
-	}
 	if !n.isMember(nodeID) {
 		return n.markRemoved(ctx, nodeID) // finishes a removal that was interrupted
 	}
 	if err := n.quorumWithout(ctx, nodeID); err != nil {
 		return err
+	}
+	if nodeID == n.id.NodeID {
+		if err := n.TransferLeadership(ctx); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w any more: it hands over to be removed", errNotLeader)
 	}
 	f := n.raft.RemoveServer(raft.ServerID(nodeID), 0, n.cfg.RequestTimeout)
 	if err := f.Error(); err != nil {
@@ -160,20 +160,62 @@ func markLeft(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// TransferLeadership hands leadership to the voter that is furthest ahead, and
-// returns when this node doesn't lead any more. Where it doesn't lead it does
-// nothing.
+// TransferLeadership hands leadership to a voter that answers and is up to
+// date, and returns when this node doesn't lead any more. Where it doesn't lead
+// it does nothing.
 func (n *Node) TransferLeadership(ctx context.Context) error {
-	if n.raft.State() != raft.Leader {
-		return nil
-	}
-	// Nobody waits for the future: raft leaves it open for ever where it shuts
-	// down meanwhile.
-	n.raft.LeadershipTransfer()
+	ctx, cancel := n.bound(ctx)
+	defer cancel()
 	for n.raft.State() == raft.Leader {
-		if n.leadership.wait(ctx) != nil {
-			return fmt.Errorf("hand over leadership: %w", ctx.Err())
+		if err := n.handOverOnce(ctx); err != nil {
+			return fmt.Errorf("hand over leadership: %w", err)
 		}
 	}
 	return nil
+}
+
+// handOverOnce tries to make another voter the leader, and returns when that is
+// so or has failed. Its error is the context's.
+func (n *Node) handOverOnce(ctx context.Context) error {
+	attempt, cancel := context.WithTimeout(ctx, n.cfg.Timing.ElectionTimeout)
+	defer cancel()
+	if id := n.successor(attempt); id != "" {
+		// Nobody waits for the future: raft leaves it open for ever where it
+		// shuts down meanwhile. Raft's own choice may be a voter that is down.
+		n.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(id))
+	}
+	for n.raft.State() == raft.Leader && n.leadership.wait(attempt) == nil {
+	}
+	return ctx.Err()
+}
+
+// successor returns the voter that is first to answer that it is caught up or,
+// if none is, the one furthest ahead; empty where none answers before ctx ends.
+func (n *Node) successor(ctx context.Context) (best string) {
+	ctx, cancel := context.WithCancel(ctx) // ends the calls that are not needed any more
+	defer cancel()
+	type answer struct {
+		id    string
+		index uint64
+		err   error
+	}
+	voters, _ := n.otherVoters()
+	answers := make(chan answer, len(voters))
+	for _, id := range voters {
+		go func() {
+			resp, err := n.probe(ctx, id, nil)
+			answers <- answer{id, resp.GetAppliedIndex(), err}
+		}()
+	}
+	own, furthest := n.machine.Position().Index, uint64(0)
+	for range voters {
+		switch a := <-answers; {
+		case a.err != nil:
+		case a.index+caughtUpLag >= own:
+			return a.id
+		case best == "" || a.index > furthest:
+			best, furthest = a.id, a.index
+		}
+	}
+	return best
 }

@@ -224,11 +224,12 @@ func (n *Node) startGossip() (err error) {
 func (n *Node) startRaft() (err error) {
 	log := hclogslog.New(n.log)
 	snapshots := newSnapshotStore(n.machine.Machine)
+	n.raftNet = newRaftTransport(n.transport, n.id.NodeID, log)
 	cache, err := raft.NewLogCache(logCacheEntries, n.logs)
 	if err != nil {
 		return err
 	}
-	n.raft, err = newRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, newRaftTransport(n.transport, n.id.NodeID, log))
+	n.raft, err = newRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, n.raftNet)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
@@ -241,7 +242,9 @@ func (n *Node) startRaft() (err error) {
 
 	n.spawn(func(context.Context) { n.proposer.run(n.requests) })
 	n.spawn(n.followLeadership)
+	n.spawn(n.watchLeader)
 	n.spawn(n.keepFresh)
+	n.spawn(n.introduce)
 	n.spawn(n.compactLog)
 	n.spawn(n.scrub)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {

@@ -313,9 +313,9 @@ func (s *sim) elected(among ...int) (leader int) {
 	return leader
 }
 
-// settled waits until all nodes that are up have the state of a leader that
-// has nothing more to do, and returns the history that all of them tell.
-func (s *sim) settled() []store.Batch {
+// sameState waits until all nodes that are up have the state of a leader that
+// has nothing more to do.
+func (s *sim) sameState() {
 	s.tb.Helper()
 	s.within(convergeMax, "all nodes have the same state", func() error {
 		ctx, cancel := context.WithTimeout(s.ctx, time.Second)
@@ -342,6 +342,13 @@ func (s *sim) settled() []store.Batch {
 		}
 		return nil
 	})
+}
+
+// settled waits for the same state on all nodes that are up, and returns the
+// history that all of them tell.
+func (s *sim) settled() []store.Batch {
+	s.tb.Helper()
+	s.sameState()
 	var history []store.Batch
 	for i := range s.size() {
 		n := s.node(i)

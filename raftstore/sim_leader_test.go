@@ -157,24 +157,41 @@ const handOverMax = 100 * time.Millisecond
 // TestSim_CloseOfTheLeaderHandsOver closes leader after leader while another
 // node writes without pause.
 func TestSim_CloseOfTheLeaderHandsOver(t *testing.T) {
-	simulate(t, 4, 3, nil, func(s *sim) {
-		for round := range 6 {
-			leader := s.elected()
-			writer := s.node(s.others(leader)[0])
-			closed := make(chan struct{})
-			go func() {
-				defer close(closed)
-				s.stop(leader)
-			}()
-			longest := longestWrite(s, writer, time.Second)
-			<-closed
-			if longest > handOverMax {
-				t.Errorf("round %d: a write took %v while the leader was closed, want at most %v", round, longest, handOverMax)
-			}
-			s.restart(leader)
-			s.settled()
-		}
-	})
+	for _, c := range []struct {
+		name string
+		size int
+		cut  bool
+	}{
+		{"all are there", 3, false},
+		{"a follower is cut off", 5, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			simulate(t, 4, c.size, nil, func(s *sim) {
+				for round := range 6 {
+					leader := s.elected()
+					others := s.others(leader)
+					if c.cut {
+						s.isolate(others[round%len(others)])
+						time.Sleep(50 * time.Millisecond) // less than what lets it stand for election
+					}
+					writer := s.node(others[(round+1)%len(others)])
+					closed := make(chan struct{})
+					go func() {
+						defer close(closed)
+						s.stop(leader)
+					}()
+					longest := longestWrite(s, writer, time.Second)
+					<-closed
+					if longest > handOverMax {
+						t.Errorf("round %d: a write took %v while the leader was closed, want at most %v", round, longest, handOverMax)
+					}
+					s.heal()
+					s.elected()
+					s.settled()
+				}
+			})
+		})
+	}
 }
 
 // longestWrite writes for a while and returns the longest that a write took.

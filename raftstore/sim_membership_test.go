@@ -1,0 +1,220 @@
+package raftstore_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/spire-raft/spire-raft/raftstore"
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// bounded runs fn with a context that ends after a while.
+func (s *sim) bounded(d time.Duration, fn func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(s.ctx, d)
+	defer cancel()
+	return fn(ctx)
+}
+
+// remove takes node victim out through node through.
+func (s *sim) remove(through, victim int) {
+	s.tb.Helper()
+	err := s.bounded(electMax, func(ctx context.Context) error { return s.node(through).RemoveServer(ctx, s.name(victim)) })
+	if err != nil {
+		s.tb.Fatalf("remove %s through %s: %v", s.name(victim), s.name(through), err)
+	}
+}
+
+// TestSim_MembershipUnderLoad grows a cluster from three to five nodes, and
+// takes a follower and the leader out again, from both sides, while clients
+// write through all of them.
+func TestSim_MembershipUnderLoad(t *testing.T) {
+	simulate(t, 8, 3, nil, func(s *sim) {
+		l := s.startLoad(8, 8)
+		s.join(s.elected())
+		s.join(s.others(s.elected())[0]) // through a follower
+		s.voters(5)
+		time.Sleep(time.Second)
+
+		follower := s.others(s.elected())[0]
+		s.remove(s.elected(), follower)
+		s.wantOut(follower)
+		s.voters(4)
+
+		leader := s.elected()
+		s.remove(s.others(leader)[len(s.others(leader))-1], leader)
+		s.wantOut(leader)
+		s.voters(3)
+
+		leader = s.elected()
+		s.remove(leader, leader)
+		s.wantOut(leader)
+		s.voters(2)
+
+		for range 2 {
+			s.join(s.elected())
+		}
+		s.voters(4)
+		time.Sleep(time.Second)
+		l.finish()
+	})
+}
+
+// wantOut demands that a node which was removed gets nothing from the cluster
+// any more, also after a restart, and can't join again under its name. Then it
+// takes it out of the simulation.
+func (s *sim) wantOut(i int) {
+	s.tb.Helper()
+	useless := func() {
+		s.tb.Helper()
+		time.Sleep(time.Second) // what it was told before may still have been on its way
+		n := s.node(i)
+		err := s.bounded(time.Second, func(ctx context.Context) error {
+			_, err := n.Put(ctx, store.Pair{Key: []byte("removed")})
+			return err
+		})
+		if err == nil {
+			s.tb.Errorf("%s was removed, and writes", s.name(i))
+		}
+		err = s.bounded(time.Second, func(ctx context.Context) error {
+			_, err := n.Revision(ctx, store.Linearizable())
+			return err
+		})
+		if err == nil {
+			s.tb.Errorf("%s was removed, and reads", s.name(i))
+		}
+	}
+	useless()
+	s.stop(i)
+	s.restart(i)
+	useless()
+	s.forget(i)
+
+	s.net.Host(s.name(i)).Start()
+	cfg := s.configs[i]
+	cfg.Dir += "-again"
+	if _, err := raftstore.Init(cfg.Dir, clusterID, s.name(i)); err != nil {
+		s.tb.Fatal(err)
+	}
+	through := s.elected()
+	cfg.Bootstrap = false
+	cfg.Join = &raftstore.JoinConfig{Addresses: []string{s.address(s.name(through))}, Token: s.joinToken(through)}
+	err := s.bounded(electMax, func(ctx context.Context) error {
+		n, err := raftstore.Open(ctx, cfg)
+		if err == nil {
+			err = errors.Join(errors.New("it was taken in"), n.Close())
+		}
+		return err
+	})
+	if !errors.Is(err, transport.ErrNotAuthorized) {
+		s.tb.Errorf("%s joins again under its name: got %v, want %v", s.name(i), err, transport.ErrNotAuthorized)
+	}
+}
+
+// TestSim_Leave has a follower and the leader leave under load. They are told
+// that they have left, and their data directories can't be opened again.
+func TestSim_Leave(t *testing.T) {
+	simulate(t, 9, 5, nil, func(s *sim) {
+		l := s.startLoad(9, 8)
+		for _, leaving := range []func() int{func() int { return s.others(s.elected())[0] }, func() int { return s.elected() }} {
+			i := leaving()
+			n := s.node(i)
+			s.mu.Lock()
+			s.up[i], s.gone[i] = false, true
+			s.mu.Unlock()
+			if err := s.bounded(electMax, n.Leave); err != nil {
+				t.Fatalf("%s leaves: %v", s.name(i), err)
+			}
+			if _, err := n.Put(s.ctx, store.Pair{Key: []byte("k")}); !errors.Is(err, store.ErrClosed) {
+				t.Errorf("put on a node that has left: %v", err)
+			}
+			if _, err := raftstore.Open(s.ctx, s.configs[i]); !errors.Is(err, raftstore.ErrRemoved) {
+				t.Errorf("open a node that has left: got %v, want %v", err, raftstore.ErrRemoved)
+			}
+		}
+		s.voters(3)
+		time.Sleep(time.Second)
+		l.finish()
+	})
+}
+
+// TestSim_QuorumIsProtected refuses to take out one of two voters that are
+// left of three, and takes out the one that is gone.
+func TestSim_QuorumIsProtected(t *testing.T) {
+	simulate(t, 10, 3, nil, func(s *sim) {
+		leader := s.elected()
+		down, healthy := s.others(leader)[0], s.others(leader)[1]
+		s.crash(down)
+		for _, victim := range []int{healthy, leader} {
+			for _, through := range []int{leader, healthy} {
+				err := s.bounded(electMax, func(ctx context.Context) error { return s.node(through).RemoveServer(ctx, s.name(victim)) })
+				if !errors.Is(err, raftstore.ErrQuorumAtRisk) {
+					t.Errorf("remove %s through %s: got %v, want %v", s.name(victim), s.name(through), err, raftstore.ErrQuorumAtRisk)
+				}
+			}
+		}
+		s.voters(3)
+		s.remove(healthy, down)
+		s.voters(2)
+		s.mu.Lock()
+		s.gone[down] = true
+		s.mu.Unlock()
+		s.heal()
+		s.settled()
+	})
+}
+
+// TestSim_TokenLetsInOneNode has two nodes come with one token at the same
+// time, while the leader changes, and a third one after that.
+func TestSim_TokenLetsInOneNode(t *testing.T) {
+	simulate(t, 11, 3, nil, func(s *sim) {
+		token := s.joinToken(s.elected())
+		try := func(name string) error {
+			cfg := s.config(name)
+			cfg.Join = &raftstore.JoinConfig{Token: token}
+			for i := range 3 {
+				cfg.Join.Addresses = append(cfg.Join.Addresses, s.address(s.name(i)))
+			}
+			return s.bounded(waitMax, func(ctx context.Context) error {
+				n, err := raftstore.Open(ctx, cfg)
+				if err == nil {
+					s.tb.Cleanup(func() { n.Close() })
+				}
+				return err
+			})
+		}
+		errs := make(chan error)
+		for _, name := range []string{"node-4", "node-5"} {
+			go func() { errs <- try(name) }()
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, electMax)
+		defer cancel()
+		if err := s.node(s.elected()).TransferLeadership(ctx); err != nil {
+			t.Error(err)
+		}
+		a, b := <-errs, <-errs
+		if (a == nil) == (b == nil) || !errors.Is(errors.Join(a, b), raftstore.ErrToken) {
+			t.Errorf("two nodes with one token: got %v and %v, want %v once", a, b, raftstore.ErrToken)
+		}
+		if err := try("node-6"); !errors.Is(err, raftstore.ErrToken) {
+			t.Errorf("a third node: got %v, want %v", err, raftstore.ErrToken)
+		}
+		s.voters(4)
+	})
+}
+
+// TestSim_NewAddress moves a follower, and then the leader, without gossip.
+func TestSim_NewAddress(t *testing.T) {
+	simulate(t, 12, 3, nil, func(s *sim) {
+		l := s.startLoad(12, 4)
+		for _, i := range []int{s.others(s.elected())[0], s.elected()} {
+			s.stop(i)
+			s.configs[i].ListenAddress = s.name(i) + ":8000"
+			s.restart(i)
+			s.sameState()
+		}
+		l.finish()
+	})
+}
