@@ -14,13 +14,18 @@ import (
 
 // resolve implements transport.Config.Resolve.
 func (n *Node) resolve(_ context.Context, node string) (string, error) {
-	if node == n.id.NodeID {
-		return n.advertised, nil
-	}
-	if address, ok := n.addresses.Get(node); ok {
+	if address, ok := n.address(node); ok {
 		return address, nil
 	}
 	return "", fmt.Errorf("the address of node %s is not known yet", node)
+}
+
+// address returns where node is, and whether that is known.
+func (n *Node) address(node string) (string, bool) {
+	if node == n.id.NodeID {
+		return n.advertised, true
+	}
+	return n.addresses.Get(node)
 }
 
 // learnAddress takes a hint of where a node is. Whoever dials it checks who
@@ -66,7 +71,7 @@ func (n *Node) introduce(ctx context.Context) {
 func (n *Node) memberAddresses() []*peerv1.Member {
 	var out []*peerv1.Member
 	for _, s := range n.configuration().Servers {
-		if address, err := n.resolve(context.Background(), string(s.ID)); err == nil {
+		if address, ok := n.address(string(s.ID)); ok {
 			out = append(out, &peerv1.Member{NodeId: string(s.ID), Address: address})
 		}
 	}

@@ -88,6 +88,8 @@ func (n *Node) submitOnce(ctx context.Context, command []byte, grows bool) (fsm.
 	if err != nil {
 		return fsm.Result{}, err
 	}
+	ctx, cancel := n.leadership.under(ctx, leader)
+	defer cancel()
 	var resp peerv1.ProposeResponse
 	req := &peerv1.ProposeRequest{Command: command, Grows: grows}
 	if err := n.call(ctx, leader, methodPropose, req, &resp); err != nil {

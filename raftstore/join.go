@@ -127,7 +127,7 @@ func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *pee
 		if err := f.Error(); err != nil {
 			return nil, fmt.Errorf("add server: %w", proposalError(err))
 		}
-		n.log.Info("server joined", "node", peer.Node, "address", req.GetAddress())
+		n.log.Info("server joined", "server", peer.Node, "address", req.GetAddress())
 	}
 	return &peerv1.JoinResponse{Members: n.memberAddresses()}, nil
 }

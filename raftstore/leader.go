@@ -22,37 +22,70 @@ const (
 
 // leadership tells those who wait that the leader may have changed.
 type leadership struct {
-	mu      sync.Mutex // guards changed
+	base context.Context // the node's
+
+	mu      sync.Mutex // guards the fields below
 	changed chan struct{}
+	leader  string             // that was known last
+	reign   context.Context    // ends when another leader is known
+	depose  context.CancelFunc // ends reign
 }
 
-// announce wakes up all who wait.
-func (l *leadership) announce() {
+// recognize notes who leads, or that nobody is known to, and wakes up all who
+// wait.
+func (l *leadership) recognize(leader string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if leader != "" && leader != l.leader {
+		if l.depose != nil {
+			l.depose()
+		}
+		l.leader = leader
+		l.reign, l.depose = context.WithCancel(l.base)
+	}
 	if l.changed != nil {
 		close(l.changed)
 		l.changed = nil
 	}
 }
 
-// wait returns when the leader may have changed, or after leaderRetryWait. Its
-// error is the context's.
-func (l *leadership) wait(ctx context.Context) error {
+// answerGrace is how long a leader that was succeeded may still take to answer
+// a request: it may have been done before.
+const answerGrace = 250 * time.Millisecond
+
+// under returns a context for a request to leader. It ends soon after another
+// leader is known, since one that hangs may never answer.
+func (l *leadership) under(ctx context.Context, leader string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leader != leader {
+		return ctx, cancel // the news of this one is still on its way
+	}
+	stop := context.AfterFunc(l.reign, func() { time.AfterFunc(answerGrace, cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// announce wakes up all who wait.
+func (l *leadership) announce() { l.recognize("") }
+
+// next is closed when the leader may have changed.
+func (l *leadership) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.changed == nil {
 		l.changed = make(chan struct{})
 	}
-	changed := l.changed
-	l.mu.Unlock()
+	return l.changed
+}
 
-	retry := time.NewTimer(leaderRetryWait)
-	defer retry.Stop()
-	select {
-	case <-changed:
-	case <-retry.C:
-	case <-ctx.Done():
-	}
+// wait returns when the leader may have changed, or after leaderRetryWait. Its
+// error is the context's.
+func (l *leadership) wait(ctx context.Context) error {
+	wait(ctx, l.next(), leaderRetryWait)
 	return ctx.Err()
 }
 
@@ -83,13 +116,18 @@ func (n *Node) followLeadership(ctx context.Context) {
 				resign = cancel
 				n.spawn(func(context.Context) { n.lead(office) })
 			}
-			n.leadership.announce()
+			n.recognizeLeader()
 		case <-n.observed:
-			n.leadership.announce()
+			n.recognizeLeader()
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func (n *Node) recognizeLeader() {
+	_, id := n.raft.LeaderWithID()
+	n.leadership.recognize(string(id))
 }
 
 // lead does the leader's work besides raft, until ctx ends with its office.
@@ -164,8 +202,8 @@ func (n *Node) promote(id string) {
 	}
 	f := n.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, n.cfg.RequestTimeout)
 	if err := f.Error(); err != nil {
-		n.log.Warn("server not promoted", "node", id, "error", err)
+		n.log.Warn("server not promoted", "server", id, "error", err)
 		return
 	}
-	n.log.Info("server is a voter now", "node", id)
+	n.log.Info("server is a voter now", "server", id)
 }

@@ -80,7 +80,7 @@ func (n *Node) remove(ctx context.Context, nodeID string) error {
 	if err := f.Error(); err != nil {
 		return fmt.Errorf("remove server %s: %w", nodeID, proposalError(err))
 	}
-	n.log.Info("server removed", "node", nodeID)
+	n.log.Info("server removed", "server", nodeID)
 	return n.markRemoved(ctx, nodeID)
 }
 

@@ -44,6 +44,7 @@ type Node struct {
 	disk      *disk.Watcher
 	transport *transport.Transport
 	clients   *rpc.Peers
+	raftNet   *raftTransport
 	raft      *raft.Raft
 	gossip    *gossip.Gossip
 	proposer  *proposer
@@ -53,6 +54,7 @@ type Node struct {
 	rounds     rounds
 	freshness  freshness
 	leadership leadership
+	succession succession
 	peers      peers
 	watchers   watchers
 	trusted    trusted

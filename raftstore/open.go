@@ -72,6 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.requests, n.end = context.WithCancel(n.base)
+	n.leadership.base = n.base
 	n.rounds = rounds{confirm: n.confirm, spawn: n.spawn}
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
@@ -224,7 +225,7 @@ func (n *Node) startGossip() (err error) {
 func (n *Node) startRaft() (err error) {
 	log := hclogslog.New(n.log)
 	snapshots := newSnapshotStore(n.machine.Machine)
-	n.raftNet = newRaftTransport(n.transport, n.id.NodeID, log)
+	n.raftNet = newRaftTransport(n.base, n.transport, n.id.NodeID, log)
 	cache, err := raft.NewLogCache(logCacheEntries, n.logs)
 	if err != nil {
 		return err

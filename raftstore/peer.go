@@ -112,6 +112,8 @@ func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, err
 		StateHash:     position.Hash[:],
 		DiskFreeBytes: n.disk.Free(),
 		DiskLow:       n.disk.Low(),
+		LastLogIndex:  n.raft.LastIndex(),
+		LostLeader:    n.succession.lost(),
 	}, nil
 }
 

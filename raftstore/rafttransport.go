@@ -46,9 +46,9 @@ var (
 // SetHeartbeatHandler ignores the handler.
 func (*raftTransport) SetHeartbeatHandler(func(raft.RPC)) {}
 
-func newRaftTransport(t *transport.Transport, self string, log hclog.Logger) *raftTransport {
+func newRaftTransport(base context.Context, t *transport.Transport, self string, log hclog.Logger) *raftTransport {
 	n := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:                  &streamLayer{Listener: t.Listener(transport.Raft), transport: t, self: nodeAddr(self)},
+		Stream:                  &streamLayer{base: base, Listener: t.Listener(transport.Raft), transport: t, self: nodeAddr(self)},
 		Logger:                  log,
 		MaxPool:                 raftPoolConns,
 		MaxRPCsInFlight:         raftInFlightMax,
@@ -64,13 +64,14 @@ func newRaftTransport(t *transport.Transport, self string, log hclog.Logger) *ra
 // so that a change of address changes no configuration.
 type streamLayer struct {
 	net.Listener
+	base      context.Context // the node's: raft gives none
 	transport *transport.Transport
 	self      nodeAddr
 }
 
 // Dial implements [raft.StreamLayer].
 func (s *streamLayer) Dial(node raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(s.base, timeout)
 	defer cancel()
 	return s.transport.Dial(ctx, transport.Raft, string(node))
 }

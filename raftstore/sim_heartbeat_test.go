@@ -90,7 +90,7 @@ func raftTransports(t *testing.T) (a, b raft.Transport) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rt := newRaftTransport(tr, node, hclog.NewNullLogger())
+		rt := newRaftTransport(t.Context(), tr, node, hclog.NewNullLogger())
 		t.Cleanup(func() {
 			if err := errors.Join(rt.Close(), tr.Close()); err != nil {
 				t.Error(err)

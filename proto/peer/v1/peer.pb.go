@@ -349,6 +349,10 @@ type ProbeResponse struct {
 	StateHash     []byte `protobuf:"bytes,3,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	DiskFreeBytes uint64 `protobuf:"varint,4,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
 	DiskLow       bool   `protobuf:"varint,5,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
+	// The end of the node's log.
+	LastLogIndex uint64 `protobuf:"varint,6,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
+	// The leader whose address refuses this node's connections, if one does.
+	LostLeader    string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +420,20 @@ func (x *ProbeResponse) GetDiskLow() bool {
 		return x.DiskLow
 	}
 	return false
+}
+
+func (x *ProbeResponse) GetLastLogIndex() uint64 {
+	if x != nil {
+		return x.LastLogIndex
+	}
+	return 0
+}
+
+func (x *ProbeResponse) GetLostLeader() string {
+	if x != nil {
+		return x.LostLeader
+	}
+	return ""
 }
 
 // JoinRequest asks the leader to take a node into the cluster.
@@ -628,14 +646,17 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"C\n" +
 	"\fProbeRequest\x123\n" +
-	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xaa\x01\n" +
+	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xf1\x01\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
 	"\n" +
 	"state_hash\x18\x03 \x01(\fR\tstateHash\x12&\n" +
 	"\x0fdisk_free_bytes\x18\x04 \x01(\x04R\rdiskFreeBytes\x12\x19\n" +
-	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\"=\n" +
+	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\x12$\n" +
+	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
+	"\vlost_leader\x18\a \x01(\tR\n" +
+	"lostLeader\"=\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"v\n" +
