@@ -297,6 +297,7 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	if err := f.Error(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
+	n.campaign() // there is nobody to wait for
 	ctx, cancel := n.bound(ctx)
 	defer cancel()
 	return n.linearize(ctx)

@@ -133,7 +133,8 @@ func (n *Node) succeed(ctx context.Context, leader string) {
 		}
 		wait(ctx, news, time.Duration(before)*campaignStagger)
 		if id, err := n.leaderID(); err == nil && id == leader && ctx.Err() == nil {
-			n.campaign(leader)
+			n.log.Info("the leader's process is gone, calling an election", "leader", leader)
+			n.campaign()
 			wait(ctx, news, n.cfg.Timing.ElectionTimeout)
 		}
 	}
@@ -184,8 +185,7 @@ func (n *Node) agreement(ctx context.Context, leader string) (agreed bool, befor
 
 // campaign makes raft call an election now, as on the word of a leader that
 // hands over: others then vote although they have heard the old one lately.
-func (n *Node) campaign(leader string) {
-	n.log.Info("the leader's process is gone, calling an election", "leader", leader)
+func (n *Node) campaign() {
 	self := raft.ServerAddress(n.id.NodeID)
 	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax,
