@@ -114,6 +114,9 @@ func (l *local) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byt
 	select {
 	case <-l.done:
 		return nil, store.ErrClosed
+	default:
+	}
+	select {
 	case l.watchers <- struct{}{}:
 		return w, nil
 	default:
