@@ -37,7 +37,7 @@ func (m *model) txGet(t *rapid.T) {
 func (m *model) txScan(t *rapid.T) {
 	tx, r, limit := m.tx(t), m.span(t), rapid.IntRange(0, 4).Draw(t, "limit")
 	// A full page may be followed by the next one, as callers do.
-	for page := 0; page < 2; page++ {
+	for range 2 {
 		kvs, err := tx.backend.Scan(m.ctx, r, limit)
 		refKVs, refErr := tx.ref.Scan(m.ctx, r, limit)
 		if !m.agree(t, "tx scan", err, refErr) {

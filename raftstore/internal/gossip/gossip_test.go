@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,12 +99,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func sees(g *gossip.Gossip, id, address string, alive bool) func() bool {
 	return func() bool {
-		for _, m := range g.Members() {
-			if m == (gossip.Member{NodeID: id, Address: address, Alive: alive}) {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(g.Members(), (gossip.Member{NodeID: id, Address: address, Alive: alive}))
 	}
 }
 
