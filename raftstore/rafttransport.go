@@ -2,7 +2,10 @@ package raftstore
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -45,6 +48,43 @@ var (
 
 // SetHeartbeatHandler ignores the handler.
 func (*raftTransport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// RequestVote implements [raft.Transport].
+func (t *raftTransport) RequestVote(id raft.ServerID, target raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return pastBroken(func() error { return t.NetworkTransport.RequestVote(id, target, req, resp) })
+}
+
+// RequestPreVote implements [raft.WithPreVote].
+func (t *raftTransport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return pastBroken(func() error { return t.NetworkTransport.RequestPreVote(id, target, req, resp) })
+}
+
+// TimeoutNow implements [raft.Transport].
+func (t *raftTransport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, req *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return pastBroken(func() error { return t.NetworkTransport.TimeoutNow(id, target, req, resp) })
+}
+
+// pastBroken calls again while it meets a connection that has broken, since
+// those to a node that was started anew lie in the pool until they are used.
+// Each would cost an election: raft counts the failure as a refusal. What is
+// called may arrive twice.
+func pastBroken(call func() error) (err error) {
+	for range raftPoolConns + 1 {
+		if err = call(); !isBroken(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func isBroken(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
 
 func newRaftTransport(base context.Context, t *transport.Transport, self string, log hclog.Logger) *raftTransport {
 	n := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
