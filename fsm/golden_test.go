@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,13 +71,14 @@ func goldenState(t *testing.T, m *fsm.Machine) string {
 		t.Fatal(err)
 	}
 	// Field by field: a new one must not change what is written of old states.
-	out := fmt.Sprintf("index %d term %d cursor %v compact %d\n", p.Index, p.Term, p.Cursor, p.Compact)
-	out += fmt.Sprintf("hash %v\n", p.Hash)
-	out += fmt.Sprintf("level %d term start %d of %d\n", p.FeatureLevel, p.TermStartIndex, p.TermStartTerm)
-	out += fmt.Sprintf("history %d of %d bytes\n", p.HistoryBytes, p.HistoryBudget)
-	out += fmt.Sprintf("configuration %d %q\n", index, configuration)
+	var out strings.Builder
+	out.WriteString(fmt.Sprintf("index %d term %d cursor %v compact %d\n", p.Index, p.Term, p.Cursor, p.Compact))
+	out.WriteString(fmt.Sprintf("hash %v\n", p.Hash))
+	out.WriteString(fmt.Sprintf("level %d term start %d of %d\n", p.FeatureLevel, p.TermStartIndex, p.TermStartTerm))
+	out.WriteString(fmt.Sprintf("history %d of %d bytes\n", p.HistoryBytes, p.HistoryBudget))
+	out.WriteString(fmt.Sprintf("configuration %d %q\n", index, configuration))
 	for _, kv := range contents(t, m) {
-		out += fmt.Sprintf("pair %q = %q at %d\n", kv.Key, kv.Value, kv.ModRevision)
+		out.WriteString(fmt.Sprintf("pair %q = %q at %d\n", kv.Key, kv.Value, kv.ModRevision))
 	}
 	batches, err := v.History(store.Cursor{Revision: p.Compact}, 1<<20)
 	if err != nil {
@@ -84,15 +86,15 @@ func goldenState(t *testing.T, m *fsm.Machine) string {
 	}
 	for _, b := range batches {
 		for _, e := range b.Events {
-			out += fmt.Sprintf("event %v %v %q = %q\n", b.Cursor, e.Kind, e.Key, e.Value)
+			out.WriteString(fmt.Sprintf("event %v %v %q = %q\n", b.Cursor, e.Kind, e.Key, e.Value))
 		}
 	}
 	for _, hash := range []fsm.TokenHash{{1, 2, 3}, {4, 5, 6}} {
 		token, found, err := v.JoinToken(hash)
-		out += fmt.Sprintf("token %x %d %q %v %v\n", hash[:3], token.ExpiresUnixMS, token.UsedBy, found, err)
+		out.WriteString(fmt.Sprintf("token %x %d %q %v %v\n", hash[:3], token.ExpiresUnixMS, token.UsedBy, found, err))
 	}
 	removed, err := v.Removed("node-1")
-	return out + fmt.Sprintf("removed %v %v\n", removed, err)
+	return out.String() + fmt.Sprintf("removed %v %v\n", removed, err)
 }
 
 func TestGolden(t *testing.T) {

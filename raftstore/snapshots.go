@@ -152,7 +152,8 @@ type sink struct {
 	meta  *raft.SnapshotMeta
 
 	stream *io.PipeWriter // nil until the first write
-	result chan error     // of the install that reads stream
+	done   chan struct{}  // closed when the install that reads stream has ended
+	err    error          // of the install, once done
 }
 
 // ID implements [raft.SnapshotSink].
@@ -162,11 +163,11 @@ func (k *sink) ID() string { return k.meta.ID }
 func (k *sink) Write(p []byte) (int, error) {
 	if k.stream == nil {
 		pr, pw := io.Pipe()
-		k.stream, k.result = pw, make(chan error, 1)
+		k.stream, k.done = pw, make(chan struct{})
 		go func() { // ends with the stream, which Close or Cancel ends
-			err := k.store.machine.Install(pr)
-			pr.CloseWithError(err)
-			k.result <- err
+			defer close(k.done)
+			k.err = k.store.machine.Install(pr)
+			pr.CloseWithError(k.err)
 		}()
 	}
 	n, err := k.stream.Write(p)
@@ -180,8 +181,9 @@ func (k *sink) Close() error {
 		return nil // of the local state, which is where it should be
 	}
 	k.stream.Close()
-	if err := <-k.result; err != nil {
-		return err
+	<-k.done
+	if k.err != nil {
+		return k.err
 	}
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
@@ -195,6 +197,6 @@ func (k *sink) Cancel() error {
 		return nil
 	}
 	_ = k.stream.CloseWithError(errCanceled) // never fails
-	_ = <-k.result                           // it ended because of this call
+	<-k.done
 	return nil
 }
