@@ -30,6 +30,9 @@ const (
 	simLatency = time.Millisecond
 	simJitter  = 2 * time.Millisecond
 
+	// simProgress makes watchers promise much.
+	simProgress = 10 * time.Millisecond
+
 	// sampleInterval is the time between looks at the status of every node.
 	sampleInterval = 5 * time.Millisecond
 )
@@ -67,6 +70,7 @@ func simulate(t *testing.T, seed uint64, size int, adjust func(*raftstore.Config
 			if !*simLog {
 				cfg.Logger = slog.New(slog.DiscardHandler)
 			}
+			cfg.ProgressInterval = simProgress
 			if adjust != nil {
 				adjust(cfg)
 			}

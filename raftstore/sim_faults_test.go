@@ -7,15 +7,20 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/spire-raft/spire-raft/raftstore"
 )
 
 var (
 	simSeed      = flag.Uint64("sim.seed", 0, "run the one schedule of faults with this seed")
-	simSchedules = flag.Int("sim.schedules", 12, "how many schedules of faults to run")
+	simSchedules = flag.Int("sim.schedules", defaultSchedules, "how many schedules of faults to run")
 )
 
-// faultSteps is the length of a schedule.
-const faultSteps = 14
+// A schedule has faultSteps, or longSteps where logs are compacted meanwhile.
+const (
+	faultSteps = 14
+	longSteps  = 35
+)
 
 // TestSim_Faults runs random schedules of faults against clusters of three and
 // five nodes under load. A seed stands for the schedule; what the clients do in
@@ -28,14 +33,17 @@ func TestSim_Faults(t *testing.T) {
 	for i := range count {
 		seed := first + uint64(i)
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			size := 3
+			size, steps, adjust := 3, faultSteps, func(*raftstore.Config) {}
 			if seed%3 == 0 {
 				size = 5
 			}
-			simulate(t, seed, size, nil, func(s *sim) {
+			if seed%4 == 0 {
+				steps, adjust = longSteps, shortLog
+			}
+			simulate(t, seed, size, adjust, func(s *sim) {
 				l := s.startLoad(seed, 2*size)
 				f := &faults{sim: s, rng: rand.New(rand.NewPCG(seed, 1<<32))}
-				for range faultSteps {
+				for range steps {
 					f.step()
 				}
 				s.heal()

@@ -119,6 +119,40 @@ func TestSim_StalledLeader(t *testing.T) {
 	})
 }
 
+// TestSim_NewLeaderHasEverything cuts the leader off at the very moment at
+// which it acknowledges a write, before any other node has been told that the
+// write is committed. Who reads next, on the next leader or through it, must
+// find it.
+func TestSim_NewLeaderHasEverything(t *testing.T) {
+	simulate(t, 15, 3, nil, func(s *sim) {
+		l := s.startLoad(15, 0)
+		c := &client{load: l, rng: rand.New(rand.NewPCG(15, 7))}
+		for range 6 {
+			old := s.elected()
+			s.net.SetLatency(20*time.Millisecond, 0)
+			if err := c.do(s.node(old), operation{kind: "put", run: putRegister}); err != nil {
+				t.Fatal(err)
+			}
+			s.isolate(old)
+			done := make(chan struct{})
+			for _, i := range s.others(old) {
+				go func() {
+					defer func() { done <- struct{}{} }()
+					reader := &client{load: l, rng: rand.New(rand.NewPCG(uint64(i), 7))}
+					for reader.do(s.node(i), operation{kind: "read", run: readRegisters}) != nil {
+					}
+				}()
+			}
+			for range s.others(old) {
+				<-done
+			}
+			s.heal()
+			s.settled()
+		}
+		l.finish()
+	})
+}
+
 // TestSim_RestartOfAll takes all nodes down under load, at once or in turn, and
 // wants all that was acknowledged back.
 func TestSim_RestartOfAll(t *testing.T) {
