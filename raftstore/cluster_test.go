@@ -57,7 +57,14 @@ func newCluster(tb testing.TB) *cluster {
 // startCluster returns a cluster of voters, whose first node leads.
 func startCluster(tb testing.TB, size int, adjust func(*raftstore.Config)) *cluster {
 	tb.Helper()
+	return startClusterIn(tb, tb.TempDir(), size, adjust)
+}
+
+// startClusterIn is startCluster with the data in dir.
+func startClusterIn(tb testing.TB, dir string, size int, adjust func(*raftstore.Config)) *cluster {
+	tb.Helper()
 	c := newCluster(tb)
+	c.dir = dir
 	if adjust != nil {
 		c.adjust = adjust
 	}

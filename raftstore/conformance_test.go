@@ -17,7 +17,7 @@ const calmHeartbeat = 2 * time.Second
 // followers, or all.
 func through(pick func(c *cluster) []int) storetest.Open {
 	return func(tb testing.TB, opts storetest.Options) []store.Store {
-		c := startCluster(tb, 3, func(cfg *raftstore.Config) {
+		c := startClusterIn(tb, memoryDir(tb), 3, func(cfg *raftstore.Config) {
 			cfg.HistoryBytesMax = uint64(opts.HistoryBytesMax)
 			cfg.Timing.HeartbeatTimeout = calmHeartbeat
 		})

@@ -94,17 +94,16 @@ func simulate(t *testing.T, seed uint64, size int, adjust func(*raftstore.Config
 	})
 }
 
-// memoryDir returns a directory in memory where the system has such: simulated
-// crashes lose no page of the system's cache, so that a disk would only cost
-// time.
-func memoryDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "raftstore-sim-")
+// memoryDir returns a directory in memory where the system has such: for tests
+// that lose no page of the system's cache, so that a disk would only cost time.
+func memoryDir(tb testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "raftstore-test-")
 	if err != nil {
-		return t.TempDir()
+		return tb.TempDir()
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return dir
