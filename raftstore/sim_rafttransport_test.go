@@ -32,7 +32,7 @@ func TestSim_HeartbeatsTakeNoShortcut(t *testing.T) {
 			defer close(done)
 			for term := uint64(1); term <= heartbeats; term++ {
 				var resp raft.AppendEntriesResponse
-				req := &raft.AppendEntriesRequest{RPCHeader: header, Term: term, Leader: []byte("a")}
+				req := &raft.AppendEntriesRequest{RPCHeader: header, Term: term}
 				if err := leader.AppendEntries("b", "b", req, &resp); err != nil || resp.Term != term {
 					t.Errorf("heartbeat of term %d: answer %+v, error %v", term, resp, err)
 				}
