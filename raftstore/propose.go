@@ -21,11 +21,6 @@ const (
 	groupBytesMax    = 1 << 20
 	groupCommandsMax = 4096
 
-	// groupsInFlight entries may be on their way through raft. While one is
-	// being applied the next is written to the log; more would only make the
-	// groups smaller.
-	groupsInFlight = 2
-
 	// queuedMax commands wait for an entry. Further callers wait for a place.
 	queuedMax = 4096
 
@@ -40,20 +35,16 @@ const (
 var errNotLeader = errors.New("not the leader")
 
 // proposer commits commands on the leader: it groups those that wait into one
-// entry and hands results back. It runs on every node; raft refuses the entries
-// of one that does not lead.
+// entry, waits until that is applied, and hands the results back. One entry is
+// on its way at a time: more of them made the groups smaller and the sum
+// slower. It runs on every node; raft refuses the entries of one that does not
+// lead.
 type proposer struct {
-	raft  *raft.Raft
-	queue chan *proposal
-	done  chan struct{} // closed when run and complete have ended
-
-	// inFlight hands entries from run to complete, in order.
-	inFlight chan group
-	slots    chan struct{} // one token for each entry in flight
-
+	raft      *raft.Raft
 	groupSize prometheus.Observer
-	settled   chan struct{} // an entry was committed and applied here
-	nudges    chan struct{}
+	queue     chan *proposal
+	nudges    chan struct{} // asks for an announcement
+	done      chan struct{} // closed when run has ended
 }
 
 // proposal is one command and the way back to its caller.
@@ -73,22 +64,13 @@ const (
 	proposalWithdrawn
 )
 
-// group is a log entry on its way.
-type group struct {
-	future    raft.ApplyFuture
-	proposals []*proposal
-}
-
 func newProposer(r *raft.Raft, groupSize prometheus.Observer) *proposer {
 	return &proposer{
 		raft:      r,
-		queue:     make(chan *proposal, queuedMax),
-		done:      make(chan struct{}),
-		inFlight:  make(chan group, groupsInFlight),
-		slots:     make(chan struct{}, groupsInFlight),
 		groupSize: groupSize,
-		settled:   make(chan struct{}, 1),
+		queue:     make(chan *proposal, queuedMax),
 		nudges:    make(chan struct{}, 1),
+		done:      make(chan struct{}),
 	}
 }
 
@@ -125,39 +107,22 @@ func (p *proposer) propose(ctx context.Context, command []byte) (fsm.Result, err
 }
 
 // nudge makes followers learn of the last commit at once.
-func (p *proposer) nudge() { signal(p.nudges) }
-
-// signal sets the flag that ch, of capacity 1, stands for.
-func signal(ch chan struct{}) {
+func (p *proposer) nudge() {
 	select {
-	case ch <- struct{}{}:
-	default:
+	case p.nudges <- struct{}{}:
+	default: // one is due already
 	}
 }
 
-// run takes proposals and gives them to raft until ctx ends.
+// run commits proposals until ctx ends, and the last one has its answer.
 func (p *proposer) run(ctx context.Context) {
-	completed := make(chan struct{})
-	go func() {
-		defer close(completed)
-		p.complete()
-	}()
-	defer func() {
-		close(p.inFlight)
-		<-completed
-		close(p.done)
-	}()
-
+	defer close(p.done)
 	idle := time.NewTimer(nudgeDelay)
 	defer idle.Stop()
 	for {
 		select {
 		case first := <-p.queue:
-			if !p.submit(ctx, first) {
-				return
-			}
-			idle.Stop()
-		case <-p.settled:
+			p.commit(p.gather(first))
 			idle.Reset(nudgeDelay)
 		case <-idle.C:
 			p.announce()
@@ -180,25 +145,6 @@ func (p *proposer) announce() {
 // raftEnqueueTimeout bounds the wait for raft to take an entry. A leader whose
 // disk hangs for longer refuses writes.
 const raftEnqueueTimeout = 5 * time.Second
-
-// submit waits for a free slot and then gives raft one entry with first and
-// what else waits. It returns false when ctx ended before.
-func (p *proposer) submit(ctx context.Context, first *proposal) bool {
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
-	proposals, commands := p.gather(first)
-	if len(proposals) == 0 {
-		<-p.slots
-		return true
-	}
-	p.groupSize.Observe(float64(len(commands)))
-	future := p.raft.Apply(fsm.EncodeEnvelope(commands), raftEnqueueTimeout)
-	p.inFlight <- group{future: future, proposals: proposals}
-	return true
-}
 
 // gather takes first and further waiting proposals, up to the bounds of a group.
 func (p *proposer) gather(first *proposal) ([]*proposal, [][]byte) {
@@ -226,27 +172,29 @@ func (p *proposer) gather(first *proposal) ([]*proposal, [][]byte) {
 	return proposals, commands
 }
 
-// complete hands results back, entry by entry, until inFlight is closed. Futures
-// resolve in order; one that raft has not resolved when it shuts down fails.
-func (p *proposer) complete() {
-	for g := range p.inFlight {
-		err := g.future.Error()
-		<-p.slots
-		signal(p.settled)
-		var results []fsm.Result
-		if err == nil {
-			a := g.future.Response().(applied)
-			results, err = a.results, a.err
+// commit gives raft one entry with the commands, and hands the results back.
+// Raft answers for every entry as long as it runs, at the latest when this node
+// has lost contact to a quorum and leads no more.
+func (p *proposer) commit(proposals []*proposal, commands [][]byte) {
+	if len(proposals) == 0 {
+		return
+	}
+	p.groupSize.Observe(float64(len(commands)))
+	future := p.raft.Apply(fsm.EncodeEnvelope(commands), raftEnqueueTimeout)
+	err := future.Error()
+	var results []fsm.Result
+	if err == nil {
+		a := future.Response().(applied)
+		results, err = a.results, a.err
+	}
+	if err != nil {
+		err = proposalError(err)
+	}
+	for i, pr := range proposals {
+		if pr.err = err; err == nil {
+			pr.result = results[i]
 		}
-		if err != nil {
-			err = proposalError(err)
-		}
-		for i, pr := range g.proposals {
-			if pr.err = err; err == nil {
-				pr.result = results[i]
-			}
-			close(pr.done)
-		}
+		close(pr.done)
 	}
 }
 
