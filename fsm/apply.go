@@ -133,6 +133,10 @@ func (m *Machine) decode(entries []Entry) ([]workEntry, error) {
 			return work, fmt.Errorf("%w: entry %d comes after entry %d", store.ErrInvalid, e.Index, last)
 		}
 		last = e.Index
+		if e.Index == m.state.index && e.Term != m.state.term {
+			return work, fmt.Errorf("%w: entry %d is of term %d here, but one of term %d was applied: the log was overwritten",
+				store.ErrCorrupt, e.Index, e.Term, m.state.term)
+		}
 		if e.Index <= m.state.index {
 			continue
 		}

@@ -34,7 +34,7 @@ func populate(tb testing.TB, m *fsm.Machine) {
 		entry(start+5, writes(tb, del("c"), put("d", strings.Repeat("large", 10_000)))),
 		entry(start+6,
 			fsm.EncodeAddJoinToken(fsm.TokenHash{1}, now.Add(time.Hour), now),
-			fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "d", now),
+			fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "d", "", now),
 			fsm.EncodeRemoveNode("c"),
 			fsm.EncodeSetHistoryBudget(1<<20)),
 	)
@@ -198,7 +198,7 @@ func invalid(tb testing.TB) map[string]struct {
 		"a request":                     {marshal(tb, &fsmv1.Command{Request: 1, Kind: &fsmv1.Command_TermStart{TermStart: &fsmv1.TermStart{}}}), store.ErrInvalid},
 		"a token hash of another size":  {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_AddJoinToken{AddJoinToken: &fsmv1.AddJoinToken{Hash: []byte("short"), ExpiresUnixMs: 1}}}), store.ErrInvalid},
 		"a removed node without an id":  {fsm.EncodeRemoveNode(""), store.ErrInvalid},
-		"a joining node with a long id": {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), time.UnixMilli(0)), store.ErrInvalid},
+		"a joining node with a long id": {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), "", time.UnixMilli(0)), store.ErrInvalid},
 	}
 }
 

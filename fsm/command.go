@@ -87,11 +87,12 @@ func EncodeAddJoinToken(hash TokenHash, expires, now time.Time) []byte {
 }
 
 // EncodeUseJoinToken returns the command that spends a token for a node. It is
-// Refused where the token is unknown, expired or spent for another node, and
-// where the node was removed. now is the leader's time.
-func EncodeUseJoinToken(hash TokenHash, nodeID string, now time.Time) []byte {
+// Refused where the token is unknown, expired or spent for another node, or
+// for the node on another disk, and where the node was removed. now is the
+// leader's time.
+func EncodeUseJoinToken(hash TokenHash, nodeID, diskID string, now time.Time) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{
-		Hash: hash[:], NodeId: nodeID, NowUnixMs: now.UnixMilli(),
+		Hash: hash[:], NodeId: nodeID, DiskId: diskID, NowUnixMs: now.UnixMilli(),
 	}}})
 }
 

@@ -133,7 +133,7 @@ func checkCommand(c *fsmv1.Command) error {
 	case *fsmv1.Command_AddJoinToken:
 		return checkTokenHash(kind.AddJoinToken.Hash)
 	case *fsmv1.Command_UseJoinToken:
-		return errors.Join(checkTokenHash(kind.UseJoinToken.Hash), checkNodeID(kind.UseJoinToken.NodeId))
+		return errors.Join(checkTokenHash(kind.UseJoinToken.Hash), checkNodeID(kind.UseJoinToken.NodeId), checkDiskID(kind.UseJoinToken.DiskId))
 	case *fsmv1.Command_RemoveNode:
 		return checkNodeID(kind.RemoveNode.NodeId)
 	}
@@ -150,6 +150,13 @@ func checkTokenHash(hash []byte) error {
 func checkNodeID(id string) error {
 	if len(id) == 0 || len(id) > NodeIDBytesMax {
 		return fmt.Errorf("%w: a node id has 1 to %d bytes, not %d", store.ErrInvalid, NodeIDBytesMax, len(id))
+	}
+	return nil
+}
+
+func checkDiskID(id string) error {
+	if len(id) > NodeIDBytesMax {
+		return fmt.Errorf("%w: a disk id has up to %d bytes, not %d", store.ErrInvalid, NodeIDBytesMax, len(id))
 	}
 	return nil
 }

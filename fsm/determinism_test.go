@@ -199,7 +199,7 @@ func drawCommand(t *rapid.T) []byte {
 	case 2:
 		return fsm.EncodeAddJoinToken(token, now.Add(5*time.Millisecond), now)
 	case 3:
-		return fsm.EncodeUseJoinToken(token, node, now)
+		return fsm.EncodeUseJoinToken(token, node, "", now)
 	case 4:
 		return fsm.EncodeRemoveNode(node)
 	case 5:

@@ -41,7 +41,7 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 			fsm.EncodeSetHistoryBudget(150),
 			fsm.EncodeAddJoinToken(fsm.TokenHash{1, 2, 3}, now.Add(time.Hour), now),
 			fsm.EncodeAddJoinToken(fsm.TokenHash{4, 5, 6}, now.Add(time.Hour), now),
-			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", now),
+			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", "", now),
 			fsm.EncodeRemoveNode("node-1"),
 			tx(txn.Intent{Writes: []txn.Write{put("a", "1"), put("b", ""), put("c", "a value of some length, to fill the history up")}}),
 			tx(txn.Intent{Writes: []txn.Write{put("a", "2"), del("b"), put("d", "a value of some length, to fill the history up")}}),

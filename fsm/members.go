@@ -16,7 +16,7 @@ type JoinToken struct {
 	// ExpiresUnixMS is when it expires, by the leaders' clocks.
 	ExpiresUnixMS int64
 
-	// UsedBy is the node that has used it, empty if none has.
+	// UsedBy is the node that has used it, see TokenUser, empty if none has.
 	UsedBy string
 }
 
@@ -86,14 +86,24 @@ func (b *batch) useToken(c *fsmv1.UseJoinToken) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if token.UsedBy == c.NodeId {
+	user := TokenUser(c.NodeId, c.DiskId)
+	if token.UsedBy == user {
 		return b.done(), nil
 	}
 	if token.UsedBy != "" {
 		return b.refuse(Refused, "the join token was used by another node: make a new one"), nil
 	}
-	token.UsedBy = c.NodeId
+	token.UsedBy = user
 	return b.done(), b.put(bucketTokens, c.Hash, old, token.encode())
+}
+
+// TokenUser names a node, with its disk where it tells one, as the user of a
+// join token.
+func TokenUser(nodeID, diskID string) string {
+	if diskID == "" {
+		return nodeID
+	}
+	return nodeID + "/" + diskID
 }
 
 // expireTokens drops the tokens that have expired at now.

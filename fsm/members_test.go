@@ -18,20 +18,21 @@ func TestJoinTokens(t *testing.T) {
 		want   fsm.Outcome
 		detail string
 	}{
-		{"an unknown token", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Refused, "unknown"},
+		{"an unknown token", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Refused, "unknown"},
 		{"a new one", fsm.EncodeAddJoinToken(token, now.Add(time.Minute), now), fsm.Committed, ""},
 		{"the same again", fsm.EncodeAddJoinToken(token, now.Add(time.Hour), now), fsm.Refused, "already"},
 		{"one that has expired", fsm.EncodeAddJoinToken(fsm.TokenHash{9}, now, now), fsm.Refused, "expired"},
-		{"its first use", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Committed, ""},
-		{"use by the same node", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Committed, ""},
-		{"use by another node", fsm.EncodeUseJoinToken(token, "n2", now), fsm.Refused, "used by another"},
-		{"use by the same node at its end", fsm.EncodeUseJoinToken(token, "n1", now.Add(time.Minute)), fsm.Refused, "expired"},
-		{"use when the clock has gone back", fsm.EncodeUseJoinToken(token, "n1", now), fsm.Refused, "unknown"},
+		{"its first use", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Committed, ""},
+		{"use by the same node", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Committed, ""},
+		{"use by another node", fsm.EncodeUseJoinToken(token, "n2", "", now), fsm.Refused, "used by another"},
+		{"use by the same node with another disk", fsm.EncodeUseJoinToken(token, "n1", "disk", now), fsm.Refused, "used by another"},
+		{"use by the same node at its end", fsm.EncodeUseJoinToken(token, "n1", "", now.Add(time.Minute)), fsm.Refused, "expired"},
+		{"use when the clock has gone back", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Refused, "unknown"},
 		{"a removed node", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
 		{"removed again", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
 		{"another token", fsm.EncodeAddJoinToken(fsm.TokenHash{2}, now.Add(time.Minute), now), fsm.Committed, ""},
-		{"use by a removed node", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n3", now), fsm.Refused, "removed"},
-		{"use by a good one", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n4", now), fsm.Committed, ""},
+		{"use by a removed node", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n3", "", now), fsm.Refused, "removed"},
+		{"use by a good one", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n4", "", now), fsm.Committed, ""},
 	} {
 		res := apply(t, m, step.cmd)[0]
 		if res.Outcome != step.want || !strings.Contains(res.Detail, step.detail) || (res.Detail == "") != (step.detail == "") {

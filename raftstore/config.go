@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
@@ -43,8 +44,13 @@ type Config struct {
 
 	// Bootstrap makes this node the first of a new cluster. It does nothing
 	// where Dir already belongs to one. Exactly one node of a cluster is ever
-	// opened with it.
+	// opened with it. With gossip seeds it is refused with ErrClusterExists
+	// where one of them knows a member of the cluster.
 	Bootstrap bool
+
+	// BootstrapAnyway makes Bootstrap ignore a cluster that exists. What that
+	// holds is given up: its nodes must never run again.
+	BootstrapAnyway bool
 
 	// Join takes the node into an existing cluster. It does nothing where Dir
 	// already belongs to one.
@@ -225,7 +231,12 @@ func (c Config) Validate() error {
 	check(t.ElectionTimeout >= t.HeartbeatTimeout, "ElectionTimeout %v is below HeartbeatTimeout %v", t.ElectionTimeout, t.HeartbeatTimeout)
 	check(t.LeaderLeaseTimeout <= t.HeartbeatTimeout, "LeaderLeaseTimeout %v exceeds HeartbeatTimeout %v", t.LeaderLeaseTimeout, t.HeartbeatTimeout)
 	check(c.Log.TrailingEntries >= trailingMin, "Log.TrailingEntries %d is below %d", c.Log.TrailingEntries, trailingMin)
+	check(t.PromoteAfter > 0, "PromoteAfter %v is negative", t.PromoteAfter)
+	check(t.FreshnessInterval > 0, "FreshnessInterval %v is negative", t.FreshnessInterval)
+	check(c.RequestTimeout > 0, "RequestTimeout %v is negative", c.RequestTimeout)
 	check(c.WatchersMax > 0, "WatchersMax %d is negative", c.WatchersMax)
+	check(c.ProgressInterval > 0 && c.ProgressInterval <= store.ProgressIntervalMax,
+		"ProgressInterval %v is not between 0 and %v", c.ProgressInterval, store.ProgressIntervalMax)
 	return errors.Join(errs...)
 }
 

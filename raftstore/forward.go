@@ -34,8 +34,10 @@ func (n *Node) commit(ctx context.Context, in *txn.Intent) (res store.Result, er
 		return store.Result{Revision: result.Revision, Numbers: result.Numbers}, nil
 	case fsm.Conflict:
 		return store.Result{}, &store.ConflictError{Revision: result.Revision}
-	default:
+	case fsm.Invalid, fsm.Refused:
 		return store.Result{}, fmt.Errorf("%w: %s", store.ErrInvalid, result.Detail)
+	default: // of a later version of the leader
+		return store.Result{}, unknownOutcome(fmt.Errorf("the leader answers with %v", result.Outcome))
 	}
 }
 
@@ -55,6 +57,9 @@ func grows(in *txn.Intent) bool {
 func (n *Node) submit(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
 	for {
 		result, err := n.submitOnce(ctx, command, grows)
+		if errors.Is(err, context.Canceled) && !errors.Is(err, store.ErrUnknownOutcome) {
+			err = n.explain(err) // the node has ended the request, not its caller
+		}
 		if !errors.Is(err, errNotLeader) {
 			return result, err
 		}
@@ -62,18 +67,6 @@ func (n *Node) submit(ctx context.Context, command []byte, grows bool) (fsm.Resu
 			return fsm.Result{}, n.explain(noLeader(ctx, err))
 		}
 	}
-}
-
-// submitDone is submit for commands that are done or refused.
-func (n *Node) submitDone(ctx context.Context, command []byte) error {
-	result, err := n.submit(ctx, command, false)
-	if err != nil {
-		return err
-	}
-	if result.Outcome != fsm.Committed {
-		return fmt.Errorf("%w: %s", store.ErrInvalid, result.Detail)
-	}
-	return nil
 }
 
 // submitOnce proposes command here if this node leads, else asks the leader.
@@ -112,7 +105,7 @@ func (n *Node) proposeHere(ctx context.Context, command []byte, grows bool) (fsm
 	}
 	result, err := n.proposer.propose(ctx, command)
 	if failure := n.failure(); err != nil && failure != nil {
-		err = fmt.Errorf("%w (%w)", err, failure)
+		err = fmt.Errorf("%w: %s", err, failure.Error()) // whether it happened is what counts
 	}
 	return result, err
 }

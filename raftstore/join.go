@@ -10,6 +10,7 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
 )
@@ -50,7 +51,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 // final tells whether asking again would not help.
 func final(err error) bool {
 	for _, reason := range []error{
-		ErrToken, ErrNotMember, ErrRemoved,
+		ErrToken, ErrNotMember, ErrAlreadyMember, ErrRemoved,
 		transport.ErrUntrusted, transport.ErrExpired, transport.ErrOtherCluster, transport.ErrNotAuthorized,
 	} {
 		if errors.Is(err, reason) {
@@ -88,11 +89,10 @@ func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinRespo
 	if err != nil {
 		return nil, err
 	}
-	n.trust(conn.Peer().Node) // it may reach this node before its answer does
 	client := rpc.NewClient(conn, rpcConfig)
 	defer client.Close()
 	var resp peerv1.JoinResponse
-	req := &peerv1.JoinRequest{Token: n.cfg.Join.Token, Address: n.advertised}
+	req := &peerv1.JoinRequest{Token: n.cfg.Join.Token, Address: n.advertised, DiskId: n.id.DiskID}
 	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodJoin, body) }
 	if err := roundTrip(send, req, &resp); err != nil {
 		return nil, err
@@ -114,7 +114,17 @@ func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *pee
 	if err != nil {
 		return nil, err
 	}
-	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, peer.Node, time.Now()))
+	if err := identity.CheckID(req.GetDiskId()); err != nil {
+		return nil, fmt.Errorf("%w: disk id: %w", errBadRequest, err)
+	}
+	if err := n.change(ctx); err != nil {
+		return nil, err
+	}
+	defer n.changed()
+	if err := n.admissible(peer.Node, req.GetDiskId(), hash); err != nil {
+		return nil, err
+	}
+	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, peer.Node, req.GetDiskId(), time.Now()))
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +140,31 @@ func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *pee
 		n.log.Info("server joined", "server", peer.Node, "address", req.GetAddress())
 	}
 	return &peerv1.JoinResponse{Members: n.memberAddresses()}, nil
+}
+
+// admissible returns why a node may not join. One that is a member may only
+// repeat its request, from the disk that it came with: on another it would
+// have forgotten what it has voted for and stored.
+func (n *Node) admissible(node, disk string, hash fsm.TokenHash) error {
+	view, err := n.machine.View()
+	if err != nil {
+		return n.explain(err)
+	}
+	defer view.Close()
+	if removed, err := view.Removed(node); err != nil || removed {
+		return errors.Join(err, fmt.Errorf("%w: %s", ErrRemoved, node))
+	}
+	if !n.isMember(node) {
+		return nil
+	}
+	token, found, err := view.JoinToken(hash)
+	if err != nil {
+		return err
+	}
+	if !found || token.UsedBy != fsm.TokenUser(node, disk) {
+		return fmt.Errorf("%w: %s; remove it first, then join with a new node id", ErrAlreadyMember, node)
+	}
+	return nil
 }
 
 // leaderForJoin tells a node that wants to join whom to ask.

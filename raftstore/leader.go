@@ -167,8 +167,8 @@ func (n *Node) adoptHistoryBudget(ctx context.Context) {
 	}
 }
 
-// tend looks at every peer: it spreads addresses, learns health, gives votes to
-// servers that have caught up, and compares state hashes.
+// tend looks at every peer: it spreads addresses, learns health, compares state
+// hashes, and has the configuration brought in order.
 func (n *Node) tend(ctx context.Context) {
 	members := n.memberAddresses()
 	var wg sync.WaitGroup
@@ -185,17 +185,42 @@ func (n *Node) tend(ctx context.Context) {
 				n.peers.missed(id)
 				return
 			}
-			n.peers.seen(id, resp, n.machine.Position().Index)
+			n.peers.seen(id, s.Suffrage == raft.Voter, resp, n.machine.Position().Index)
 			n.compareHash(id, resp)
-			if s.Suffrage != raft.Voter {
-				n.promote(id)
-			}
 		})
 	}
 	wg.Wait()
+	n.spawn(func(context.Context) { n.arrange() })
 }
 
-// promote gives a server a vote once it has been caught up for PromoteAfter.
+// arrange brings the configuration in order: servers that have been caught up
+// get their vote, and removals that another leader began are finished. It does
+// nothing while somebody else changes the configuration.
+func (n *Node) arrange() {
+	select {
+	case n.changes <- struct{}{}:
+		defer n.changed()
+	default:
+		return
+	}
+	for _, s := range n.configuration().Servers {
+		id := string(s.ID)
+		removed, err := n.removed(id)
+		switch {
+		case err != nil || n.live() != nil || n.raft.State() != raft.Leader:
+			return
+		case removed && id != n.id.NodeID:
+			if err := n.dropServer(id); err != nil {
+				n.log.Warn("removal not finished", "server", id, "error", err)
+			}
+		case !removed && s.Suffrage != raft.Voter:
+			n.promote(id)
+		}
+	}
+}
+
+// promote gives a server a vote once it has been caught up for PromoteAfter. The
+// caller holds the right to change the configuration.
 func (n *Node) promote(id string) {
 	if n.peers.caughtUpFor(id) < n.cfg.Timing.PromoteAfter {
 		return

@@ -15,28 +15,37 @@ import (
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 )
 
-// Errors of membership changes.
-var (
-	// ErrNotMember: the node is not, or not yet, a member of the cluster.
-	ErrNotMember = errors.New("not a member of the cluster")
-
-	// ErrRemoved: the node was taken out of the cluster. It can't come back:
-	// delete its data directory and Init a new one, with a new node id.
-	ErrRemoved = errors.New("node was removed from the cluster")
-
-	// ErrQuorumAtRisk: the change would leave the cluster without a quorum of
-	// voters that answer. Bring voters back, or add some, before.
-	ErrQuorumAtRisk = errors.New("too few voters would be left")
-)
-
 // RemoveServer takes a server out of the cluster for good: its node id can
 // never come back. It is refused with ErrQuorumAtRisk where the voters that
-// would remain, and answer now, are no quorum. Call it on any node.
+// would remain, and answer now, are no quorum, and with ErrNotMember where
+// there is no such server. A server that was removed before is no error. Call
+// it on any node.
 func (n *Node) RemoveServer(ctx context.Context, nodeID string) error {
+	return n.onLeader(ctx,
+		func(ctx context.Context) error { return n.remove(ctx, nodeID) },
+		func(ctx context.Context, leader string) error {
+			return n.call(ctx, leader, methodRemove, &peerv1.RemoveRequest{NodeId: nodeID}, &peerv1.RemoveResponse{})
+		})
+}
+
+// onLeader does something here if this node leads, else asks the leader, until
+// one of them has led.
+func (n *Node) onLeader(ctx context.Context, here func(context.Context) error, ask func(ctx context.Context, leader string) error) error {
 	ctx, cancel := n.bound(ctx)
 	defer cancel()
 	for {
-		err := n.removeOnLeader(ctx, nodeID)
+		err := n.live()
+		if err != nil {
+			return err
+		}
+		if n.raft.State() == raft.Leader {
+			err = here(ctx)
+		} else {
+			var leader string
+			if leader, err = n.leaderID(); err == nil {
+				err = ask(ctx, leader)
+			}
+		}
 		if !errors.Is(err, errNotLeader) {
 			return err
 		}
@@ -46,46 +55,35 @@ func (n *Node) RemoveServer(ctx context.Context, nodeID string) error {
 	}
 }
 
-// removeOnLeader removes nodeID here if this node leads, else asks the leader.
-func (n *Node) removeOnLeader(ctx context.Context, nodeID string) error {
-	if err := n.live(); err != nil {
-		return err
-	}
-	if n.raft.State() == raft.Leader {
-		return n.remove(ctx, nodeID)
-	}
-	leader, err := n.leaderID()
-	if err != nil {
-		return err
-	}
-	return n.call(ctx, leader, methodRemove, &peerv1.RemoveRequest{NodeId: nodeID}, &peerv1.RemoveResponse{})
-}
-
 // remove does the removal on the leader. The leader doesn't remove itself: it
 // hands over first, and the next one does it.
+//
+// The id is barred before the configuration changes, so that a leader which
+// dies in between leaves nothing that could come back: the next one finishes,
+// see tend.
 func (n *Node) remove(ctx context.Context, nodeID string) error {
+	if err := n.change(ctx); err != nil {
+		return err
+	}
+	release := sync.OnceFunc(n.changed)
+	defer release()
 	if !n.isMember(nodeID) {
-		return n.markRemoved(ctx, nodeID) // finishes a removal that was interrupted
+		removed, err := n.removed(nodeID)
+		if err == nil && !removed {
+			err = fmt.Errorf("%w: node %s", ErrNotMember, nodeID)
+		}
+		return err
 	}
 	if err := n.quorumWithout(ctx, nodeID); err != nil {
 		return err
 	}
 	if nodeID == n.id.NodeID {
+		release() // handing over needs nothing of it, and the next leader its own
 		if err := n.TransferLeadership(ctx); err != nil {
 			return err
 		}
 		return fmt.Errorf("%w any more: it hands over to be removed", errNotLeader)
 	}
-	f := n.raft.RemoveServer(raft.ServerID(nodeID), 0, n.cfg.RequestTimeout)
-	if err := f.Error(); err != nil {
-		return fmt.Errorf("remove server %s: %w", nodeID, proposalError(err))
-	}
-	n.log.Info("server removed", "server", nodeID)
-	return n.markRemoved(ctx, nodeID)
-}
-
-// markRemoved bars a node id for ever.
-func (n *Node) markRemoved(ctx context.Context, nodeID string) error {
 	result, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
 	if err != nil {
 		return err
@@ -93,8 +91,48 @@ func (n *Node) markRemoved(ctx context.Context, nodeID string) error {
 	if result.Outcome != fsm.Committed {
 		return fmt.Errorf("remove server %s: %s", nodeID, result.Detail)
 	}
+	return n.dropServer(nodeID)
+}
+
+// dropServer takes a server whose id is barred out of the configuration. The
+// caller holds the right to change it.
+func (n *Node) dropServer(nodeID string) error {
+	f := n.raft.RemoveServer(raft.ServerID(nodeID), 0, n.cfg.RequestTimeout)
+	if err := f.Error(); err != nil {
+		return fmt.Errorf("remove server %s: %w", nodeID, proposalError(err))
+	}
+	n.log.Info("server removed", "server", nodeID)
 	return nil
 }
+
+// removed tells whether a node id is barred.
+func (n *Node) removed(nodeID string) (bool, error) {
+	view, err := n.machine.View()
+	if err != nil {
+		return false, n.explain(err)
+	}
+	defer view.Close()
+	return view.Removed(nodeID)
+}
+
+// change waits for the right to change the configuration on this leader; changed
+// gives it back. One change at a time is checked and made: two that are each
+// right for themselves could together cost the quorum. Raft is not stopped
+// while one is under way, see stopRaft.
+func (n *Node) change(ctx context.Context) error {
+	select {
+	case n.changes <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: wait for another change of the membership: %w", errNotLeader, ctx.Err())
+	}
+	if err := n.live(); err != nil {
+		n.changed()
+		return err
+	}
+	return nil
+}
+
+func (n *Node) changed() { <-n.changes }
 
 // quorumWithout returns ErrQuorumAtRisk unless the voters but nodeID that
 // answer now are a quorum of all voters but nodeID.
@@ -137,10 +175,11 @@ func (n *Node) quorumWithout(ctx context.Context, nodeID string) error {
 // Leave takes this node out of the cluster for good, as RemoveServer does, and
 // closes it. Its data directory can't be opened again.
 func (n *Node) Leave(ctx context.Context) error {
-	if err := n.RemoveServer(ctx, n.id.NodeID); err != nil {
-		return err
+	err := n.RemoveServer(ctx, n.id.NodeID)
+	if out := errors.Is(err, ErrNotMember) || errors.Is(err, ErrRemoved); err != nil && !out {
+		return err // else the answer to an earlier attempt was lost
 	}
-	err := markLeft(n.cfg.Dir)
+	err = markLeft(n.cfg.Dir)
 	if n.gossip != nil {
 		err = errors.Join(err, n.gossip.Leave(gossipLeaveTimeout))
 	}

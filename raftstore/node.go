@@ -57,6 +57,7 @@ type Node struct {
 	succession succession
 	peers      peers
 	watchers   watchers
+	changes    chan struct{} // holds a token while the configuration is being changed
 	trusted    trusted
 	diverged   atomic.Bool
 
@@ -70,6 +71,7 @@ type Node struct {
 	base     context.Context    // ends with the node
 	cancel   context.CancelFunc // ends base
 	running  sync.WaitGroup     // every goroutine of the node
+	stopOnce sync.Once          // stopRaft
 
 	mu      sync.Mutex // guards the fields below
 	closing bool
@@ -166,20 +168,25 @@ func (n *Node) fail(cause error) {
 		n.Runner.End(why)
 		select {
 		case <-n.started:
-			_ = n.stopRaft() // there is nobody to tell
+			n.stopOnce.Do(func() { _ = n.stopRaft() }) // there is nobody to tell
 		case <-ctx.Done(): // Open has failed too
 		}
 	})
 }
 
-// stopRaft ends raft when every write under way has its answer: a future that
-// waits for the state machine when raft ends is left open for ever.
+// stopRaft ends raft when every write and every change of the configuration has
+// its answer: a future that waits for the state machine when raft ends is left
+// open for ever. Streams are cut, since raft waits for requests to peers that
+// may hang.
 func (n *Node) stopRaft() error {
 	<-n.proposer.done
-	if err := n.raft.Shutdown().Error(); err != nil {
-		return fmt.Errorf("stop raft: %w", err)
+	n.changes <- struct{}{} // and keep it: there are no more changes
+	stopped := n.raft.Shutdown()
+	err := n.transport.Close()
+	if e := stopped.Error(); e != nil {
+		err = errors.Join(err, fmt.Errorf("stop raft: %w", e))
 	}
-	return nil
+	return err
 }
 
 // handOverTimeout bounds how long Close tries to hand leadership over.
@@ -231,11 +238,10 @@ func (n *Node) shutdown() error {
 	if n.gossip != nil {
 		errs = append(errs, n.gossip.Close())
 	}
-	errs = append(errs, n.stopRaft())
+	n.stopOnce.Do(func() { errs = append(errs, n.stopRaft()) })
 	n.cancel()
 	n.raft.DeregisterObserver(n.observer)
 	n.clients.Close()
-	errs = append(errs, n.transport.Close())
 	n.running.Wait()
 	n.unmetric()
 	return errors.Join(append(errs, n.release())...)

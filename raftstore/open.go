@@ -68,6 +68,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		notify:   make(chan bool, 16),
 		observed: make(chan raft.Observation, 16),
 		started:  make(chan struct{}),
+		changes:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -87,6 +88,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.startRaft(); err != nil {
 		n.cancel()
 		n.clients.Close()
+		if n.gossip != nil {
+			err = errors.Join(err, n.gossip.Close())
+		}
 		return nil, errors.Join(err, n.transport.Close(), n.release())
 	}
 	// From here on the node runs, and Close undoes everything.
@@ -109,7 +113,7 @@ func (n *Node) openDir() (err error) {
 		return fmt.Errorf("data directory %s: %w", dir, ErrRemoved)
 	}
 	n.log = n.log.With("node", n.id.NodeID)
-	n.logs, err = logstore.Open(logstore.Options{Path: filepath.Join(dir, logFile), OnFailure: n.fail, Wrap: n.cfg.wrapLog})
+	n.logs, err = logstore.Open(logstore.Options{Path: filepath.Join(dir, logFile), OnFailure: n.fail, Wrap: n.guardLog})
 	if err != nil {
 		return err
 	}
@@ -127,9 +131,6 @@ func (n *Node) openDir() (err error) {
 		ReserveBytes: n.cfg.Disk.ReserveBytes,
 		Free:         n.cfg.Disk.Free,
 		Log:          n.log,
-		OnChange: func(low bool, free uint64) {
-			n.log.Warn("disk space crossed the reserve", "low", low, "free_bytes", free)
-		},
 	})
 	return err
 }
@@ -137,8 +138,8 @@ func (n *Node) openDir() (err error) {
 // keyCurrentTerm is where raft keeps its term in the log store.
 var keyCurrentTerm = []byte("CurrentTerm")
 
-// checkLog returns ErrCorrupt where the log is not the one of the state, or entries are missing between the state and
-// the log: one of the two was replaced or lost.
+// checkLog returns ErrCorrupt where the log is not the one of the state, or
+// entries are missing between the two: one of them was replaced or lost.
 func (n *Node) checkLog() error {
 	first, err := n.logs.FirstIndex()
 	if err != nil {
@@ -224,7 +225,7 @@ func (n *Node) startGossip() (err error) {
 // startRaft starts raft and everything that serves it.
 func (n *Node) startRaft() (err error) {
 	log := hclogslog.New(n.log)
-	snapshots := newSnapshotStore(n.machine.Machine)
+	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = newRaftTransport(n.base, n.transport, n.id.NodeID, log)
 	cache, err := raft.NewLogCache(logCacheEntries, n.logs)
 	if err != nil {
@@ -234,12 +235,15 @@ func (n *Node) startRaft() (err error) {
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
+	for _, s := range n.configuration().Servers {
+		n.trust(string(s.ID)) // the log may know them before the state does
+	}
 	n.observer = raft.NewObserver(n.observed, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok
 	})
 	n.raft.RegisterObserver(n.observer)
-	n.proposer = newProposer(n.raft, n.metrics.groupSize)
+	n.proposer = n.newProposer()
 
 	n.spawn(func(context.Context) { n.proposer.run(n.requests) })
 	n.spawn(n.followLeadership)
@@ -284,21 +288,4 @@ func (n *Node) enter(ctx context.Context) (err error) {
 		return n.joinCluster(ctx)
 	}
 	return fmt.Errorf("%w: set Bootstrap to start a new cluster with this node, or Join to take it into one", ErrNotMember)
-}
-
-// bootstrap makes this node the only server of a new cluster, and waits until
-// it leads.
-func (n *Node) bootstrap(ctx context.Context) error {
-	f := n.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{{
-		Suffrage: raft.Voter,
-		ID:       raft.ServerID(n.id.NodeID),
-		Address:  raft.ServerAddress(n.id.NodeID),
-	}}})
-	if err := f.Error(); err != nil {
-		return fmt.Errorf("bootstrap: %w", err)
-	}
-	n.campaign() // there is nobody to wait for
-	ctx, cancel := n.bound(ctx)
-	defer cancel()
-	return n.linearize(ctx)
 }

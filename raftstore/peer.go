@@ -2,8 +2,10 @@ package raftstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,6 +23,8 @@ const (
 	methodProbe     = 3
 	methodJoin      = 4
 	methodRemove    = 5
+	methodAddToken  = 6
+	methodHello     = 7
 )
 
 // handle answers one request of a peer. What a peer may ask depends on what its
@@ -31,12 +35,17 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	}
 	peer := conn.Peer()
 	if conn.Kind() == transport.Join {
-		if method != methodJoin {
-			return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)
+		switch method {
+		case methodJoin:
+			return answer(body, &peerv1.JoinRequest{}, func(req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+				return n.handleJoin(ctx, peer, req)
+			})
+		case methodHello:
+			return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
+				return &peerv1.HelloResponse{Member: len(n.configuration().Servers) > 0}, nil
+			})
 		}
-		return answer(body, &peerv1.JoinRequest{}, func(req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
-			return n.handleJoin(ctx, peer, req)
-		})
+		return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)
 	}
 	if method == methodProbe {
 		return answer(body, &peerv1.ProbeRequest{}, n.handleProbe)
@@ -55,6 +64,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodReadIndex:
 		return answer(body, &peerv1.ReadIndexRequest{}, func(req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
 			return n.handleReadIndex(ctx, req)
+		})
+	case methodAddToken:
+		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
+			return &peerv1.AddTokenResponse{}, n.handleAddToken(ctx, req)
 		})
 	case methodRemove:
 		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
@@ -92,6 +105,14 @@ func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*
 	}, nil
 }
 
+func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) error {
+	ttl := time.Duration(req.GetTtlMs()) * time.Millisecond
+	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
+		return fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
+	}
+	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), ttl)
+}
+
 func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
 	r, err := n.rounds.join(ctx)
 	if err != nil {
@@ -113,7 +134,7 @@ func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, err
 		DiskFreeBytes: n.disk.Free(),
 		DiskLow:       n.disk.Low(),
 		LastLogIndex:  n.raft.LastIndex(),
-		LostLeader:    n.succession.lost(),
+		LostLeader:    n.lostLeader(),
 	}, nil
 }
 

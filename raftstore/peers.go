@@ -37,8 +37,9 @@ func (p *peers) reset() {
 	p.health = make(map[string]peerHealth)
 }
 
-// seen notes an answer; applied is the leader's index at the time.
-func (p *peers) seen(id string, resp *peerv1.ProbeResponse, applied uint64) {
+// seen notes an answer; applied is the leader's index at the time. The disk of
+// a server without a vote is no reason to refuse writes.
+func (p *peers) seen(id string, voter bool, resp *peerv1.ProbeResponse, applied uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -46,7 +47,7 @@ func (p *peers) seen(id string, resp *peerv1.ProbeResponse, applied uint64) {
 	h.Contact = now
 	h.AppliedIndex = resp.GetAppliedIndex()
 	h.DiskFreeBytes = resp.GetDiskFreeBytes()
-	h.DiskLow = resp.GetDiskLow()
+	h.DiskLow = voter && resp.GetDiskLow()
 	switch {
 	case h.AppliedIndex+caughtUpLag < applied:
 		h.CaughtUp = time.Time{}

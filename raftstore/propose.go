@@ -16,8 +16,7 @@ import (
 
 const (
 	// groupBytesMax and groupCommandsMax bound how many waiting commands share
-	// a log entry. A command over groupBytesMax has an entry of its own. Raft
-	// sends up to appendEntriesMax entries at once, so this bounds its memory.
+	// a log entry, which the last of them may exceed. Raft sends up to appendEntriesMax entries at once, so this bounds its memory.
 	groupBytesMax    = 1 << 20
 	groupCommandsMax = 4096
 
@@ -45,6 +44,16 @@ type proposer struct {
 	queue     chan *proposal
 	nudges    chan struct{} // asks for an announcement
 	done      chan struct{} // closed when run has ended
+
+	applied func() uint64 // the state's applied index
+	onStuck func(error)   // told when raft can't lead any more
+
+	// stuckMax is how long raft may say that it hands over.
+	stuckMax time.Duration
+
+	// The fields below belong to run.
+	announced uint64    // the applied index at the last announcement
+	refused   time.Time // since when raft says that it hands over, zero if it doesn't
 }
 
 // proposal is one command and the way back to its caller.
@@ -64,10 +73,13 @@ const (
 	proposalWithdrawn
 )
 
-func newProposer(r *raft.Raft, groupSize prometheus.Observer) *proposer {
+func (n *Node) newProposer() *proposer {
 	return &proposer{
-		raft:      r,
-		groupSize: groupSize,
+		raft:      n.raft,
+		groupSize: n.metrics.groupSize,
+		applied:   func() uint64 { return n.machine.Position().Index },
+		onStuck:   n.fail,
+		stuckMax:  stuckTimeouts * n.cfg.Timing.ElectionTimeout,
 		queue:     make(chan *proposal, queuedMax),
 		nudges:    make(chan struct{}, 1),
 		done:      make(chan struct{}),
@@ -135,9 +147,12 @@ func (p *proposer) run(ctx context.Context) {
 }
 
 // announce appends an entry that carries the commit index to the followers. A
-// barrier reaches no state machine, so that read indexes don't count it.
+// barrier reaches no state machine, so that read indexes don't count it. There
+// is at most one for each applied index: a follower that doesn't get on must
+// not fill the log.
 func (p *proposer) announce() {
-	if p.raft.State() == raft.Leader {
+	if at := p.applied(); at != p.announced && p.raft.State() == raft.Leader {
+		p.announced = at
 		p.raft.Barrier(raftEnqueueTimeout)
 	}
 }
@@ -187,6 +202,7 @@ func (p *proposer) commit(proposals []*proposal, commands [][]byte) {
 		a := future.Response().(applied)
 		results, err = a.results, a.err
 	}
+	p.notice(err)
 	if err != nil {
 		err = proposalError(err)
 	}
@@ -195,6 +211,23 @@ func (p *proposer) commit(proposals []*proposal, commands [][]byte) {
 			pr.result = results[i]
 		}
 		close(pr.done)
+	}
+}
+
+// stuckTimeouts election timeouts are longer than any hand-over takes.
+const stuckTimeouts = 3
+
+// notice looks out for a raft that refuses every entry because it hands over
+// leadership, for ever: an interrupted hand-over can leave it so
+// (hashicorp/raft#696). Only a new one helps.
+func (p *proposer) notice(err error) {
+	switch {
+	case !errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		p.refused = time.Time{}
+	case p.refused.IsZero():
+		p.refused = time.Now()
+	case time.Since(p.refused) > p.stuckMax:
+		p.onStuck(fmt.Errorf("raft has been handing over leadership for %v", time.Since(p.refused).Round(time.Millisecond)))
 	}
 }
 

@@ -35,7 +35,8 @@ func noLeader(ctx context.Context, err error) error {
 }
 
 // confirm does one round: here if this node leads, else by asking the leader.
-func (n *Node) confirm(ctx context.Context) (uint64, error) {
+func (n *Node) confirm(ctx context.Context) (index uint64, err error) {
+	defer func() { n.metrics.readIndexes.WithLabelValues(outcome(err)).Inc() }()
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.ElectionTimeout)
 	defer cancel()
 	if n.raft.State() == raft.Leader {

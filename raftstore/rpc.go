@@ -87,6 +87,7 @@ var errorCodes = []struct {
 	{8, ErrRemoved},
 	{9, ErrQuorumAtRisk},
 	{10, errBadRequest},
+	{11, ErrAlreadyMember},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without

@@ -24,13 +24,17 @@ var _ raft.SnapshotStore = (*snapshotStore)(nil)
 // That the machine is ahead of raft in between is harmless: it skips entries
 // that it has, and a restart begins at what it has.
 type snapshotStore struct {
-	machine *fsm.Machine
+	machine  *fsm.Machine
+	logs     raft.LogStore
+	trailing uint64 // entries that raft keeps behind the end of the log
 
 	mu        sync.Mutex // guards installed
 	installed *raft.SnapshotMeta
 }
 
-func newSnapshotStore(m *fsm.Machine) *snapshotStore { return &snapshotStore{machine: m} }
+func newSnapshotStore(m *fsm.Machine, logs raft.LogStore, trailing uint64) *snapshotStore {
+	return &snapshotStore{machine: m, logs: logs, trailing: trailing}
+}
 
 // currentID is the id of the machine's own state.
 const currentID = "current"
@@ -178,7 +182,7 @@ func (k *sink) Write(p []byte) (int, error) {
 // Close implements [io.Closer]: it returns when the snapshot is installed.
 func (k *sink) Close() error {
 	if k.stream == nil {
-		return nil // of the local state, which is where it should be
+		return k.store.covers(k.meta.Index)
 	}
 	k.stream.Close()
 	<-k.done
@@ -190,6 +194,25 @@ func (k *sink) Close() error {
 	k.store.installed = k.meta
 	return nil
 }
+
+// covers returns an error where raft would drop entries that the state does not
+// have when it is told that the state is a snapshot at index. Entries that are
+// raft's own, at the end of the log, are in that index but not in the state's.
+func (s *snapshotStore) covers(index uint64) error {
+	last, err := s.logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	dropped := min(index, last-min(last, s.trailing)+growthWhileCompacting)
+	if applied := s.machine.Position().Index; dropped > applied {
+		return fmt.Errorf("the log would be dropped up to index %d, the state is at %d", dropped, applied)
+	}
+	return nil
+}
+
+// growthWhileCompacting is by how many entries the log may grow until raft drops
+// its beginning.
+const growthWhileCompacting = trailingMin / 2
 
 // Cancel implements [raft.SnapshotSink].
 func (k *sink) Cancel() error {

@@ -29,8 +29,10 @@ const (
 	// neither answers nor refuses.
 	leaderRedialWait = 200 * time.Millisecond
 
-	// agreementWait is the time between questions to the other voters.
-	agreementWait = 10 * time.Millisecond
+	// agreementWaitMin and agreementWaitMax are the times between questions to
+	// the other voters, which double.
+	agreementWaitMin = 10 * time.Millisecond
+	agreementWaitMax = 200 * time.Millisecond
 
 	// campaignStagger keeps voters from dividing the votes: each waits this
 	// long for each one that should be elected before it.
@@ -42,13 +44,20 @@ type succession struct {
 	gone atomic.Pointer[string] // the leader whose address refuses connections
 }
 
-// lost is the leader that is gone for this node, empty if none is.
-func (s *succession) lost() string {
-	if id := s.gone.Load(); id != nil {
-		return *id
+// lostLeader is the leader that is gone for this node, empty if none is. A
+// leader that was heard a moment ago is not: a firewall, or a service that has
+// no endpoint for once, refuses connections too.
+func (n *Node) lostLeader() string {
+	id := n.succession.gone.Load()
+	if id == nil || time.Since(n.raft.LastContact()) < n.silenceMin() {
+		return ""
 	}
-	return ""
+	return *id
 }
+
+// silenceMin is longer than the time between two heartbeats, a tenth of the
+// timeout.
+func (n *Node) silenceMin() time.Duration { return n.cfg.Timing.HeartbeatTimeout / 5 }
 
 // watchLeader holds a connection to whoever leads, and sees to the succession
 // when the leader's process is gone.
@@ -118,14 +127,14 @@ func (n *Node) untilBroken(ctx context.Context, leader string, conn *transport.C
 func (n *Node) succeed(ctx context.Context, leader string) {
 	n.succession.gone.Store(&leader)
 	defer n.succession.gone.Store(nil)
-	for {
+	for pause := agreementWaitMin; ; pause = min(2*pause, agreementWaitMax) {
 		news := n.leadership.next()
 		if id, err := n.leaderID(); err != nil || id != leader || ctx.Err() != nil {
 			return
 		}
 		agreed, before := n.agreement(ctx, leader)
 		if !agreed {
-			wait(ctx, news, agreementWait)
+			wait(ctx, news, pause)
 			if n.reachable(ctx, leader) {
 				return
 			}
@@ -155,7 +164,7 @@ func (n *Node) reachable(ctx context.Context, leader string) bool {
 // node: those whose log goes further, and of equals those with a lesser id.
 func (n *Node) agreement(ctx context.Context, leader string) (agreed bool, before int) {
 	voters, self := n.otherVoters()
-	if !self {
+	if !self || n.lostLeader() != leader {
 		return false, 0
 	}
 	attempt, cancel := context.WithTimeout(ctx, n.cfg.Timing.HeartbeatTimeout/2)

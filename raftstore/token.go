@@ -5,19 +5,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spire-raft/spire-raft/fsm"
-)
-
-// Errors of joining. They wrap nothing: the cluster's answer has only text.
-var (
-	// ErrToken: a join token that is malformed, unknown, expired, used by
-	// another node, or of another cluster. Create a new one.
-	ErrToken = errors.New("join token refused")
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/store"
 )
 
 const (
@@ -32,21 +26,37 @@ const (
 // within ttl, at most a week. The cluster keeps only its hash. Call it on any
 // node; keep the token secret, and don't log it.
 func (n *Node) CreateJoinToken(ctx context.Context, ttl time.Duration) (string, error) {
-	if ttl <= 0 || ttl > tokenTTLMax {
-		return "", fmt.Errorf("ttl %v of a join token is not between 0 and %v", ttl, tokenTTLMax)
+	if ttl < time.Millisecond || ttl > tokenTTLMax {
+		return "", fmt.Errorf("ttl %v of a join token is not between 1ms and %v", ttl, tokenTTLMax)
 	}
 	secret := make([]byte, tokenSecretBytes)
 	_, _ = rand.Read(secret) // never fails, see its documentation
 	token := strings.Join([]string{tokenVersion, n.id.ClusterID, base64.RawURLEncoding.EncodeToString(secret)}, "/")
 
-	ctx, cancel := n.bound(ctx)
-	defer cancel()
-	now := time.Now()
-	command := fsm.EncodeAddJoinToken(sha256.Sum256(secret), now.Add(ttl), now)
-	if err := n.submitDone(ctx, command); err != nil {
+	hash := sha256.Sum256(secret)
+	err := n.onLeader(ctx,
+		func(ctx context.Context) error { return n.addToken(ctx, hash, ttl) },
+		func(ctx context.Context, leader string) error {
+			req := &peerv1.AddTokenRequest{Hash: hash[:], TtlMs: ttl.Milliseconds()}
+			return n.call(ctx, leader, methodAddToken, req, &peerv1.AddTokenResponse{})
+		})
+	if err != nil {
 		return "", fmt.Errorf("create join token: %w", err)
 	}
 	return token, nil
+}
+
+// addToken stores a token on the leader, whose clock decides when it expires.
+func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, ttl time.Duration) error {
+	now := time.Now()
+	result, err := n.proposer.propose(ctx, fsm.EncodeAddJoinToken(hash, now.Add(ttl), now))
+	if err != nil {
+		return err
+	}
+	if result.Outcome != fsm.Committed {
+		return fmt.Errorf("%w: %s", store.ErrInvalid, result.Detail)
+	}
+	return nil
 }
 
 // tokenHash checks token against the cluster and returns what the state knows

@@ -97,6 +97,10 @@ func attempt(ctx context.Context, s Transactor, c Consistency, fn func(Tx) error
 		if errors.Is(err, ErrConflict) {
 			return Result{}, conflict, err
 		}
+		refused := errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid)
+		if refused && c != Linearizable() {
+			return Result{}, lagged, nil // of writes that an old snapshot led to
+		}
 		if err != nil || res.Written {
 			return res, final, err
 		}

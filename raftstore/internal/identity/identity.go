@@ -47,6 +47,9 @@ type Identity struct {
 
 	ClusterID string `json:"cluster_id"`
 	NodeID    string `json:"node_id"`
+
+	// DiskID is random: it tells this directory from any other of the node.
+	DiskID string `json:"disk_id"`
 }
 
 // Create makes dir the data directory of a node, durably, and returns its
@@ -76,7 +79,7 @@ func Create(dir, clusterID, nodeID string) (_ Identity, err error) {
 	case !errors.Is(err, ErrNotInitialized):
 		return Identity{}, err
 	}
-	id = Identity{Format: Format, ClusterID: orRandom(clusterID), NodeID: orRandom(nodeID)}
+	id = Identity{Format: Format, ClusterID: orRandom(clusterID), NodeID: orRandom(nodeID), DiskID: orRandom("")}
 	return id, sealedfile.Write(filepath.Join(dir, fileName), id)
 }
 
@@ -101,7 +104,7 @@ func Load(dir string) (Identity, error) {
 	case id.Format > Format:
 		return Identity{}, fmt.Errorf("%s has format %d, this version knows up to %d: %w: use the version that wrote it, or a later one",
 			path, id.Format, Format, ErrNewerFormat)
-	case id.Format < 1 || CheckID(id.ClusterID) != nil || CheckID(id.NodeID) != nil:
+	case id.Format < 1 || CheckID(id.ClusterID) != nil || CheckID(id.NodeID) != nil || CheckID(id.DiskID) != nil:
 		return Identity{}, fmt.Errorf("%s: %w: it has a valid checksum but invalid ids", path, store.ErrCorrupt)
 	}
 	return id, nil

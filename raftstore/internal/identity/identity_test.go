@@ -27,9 +27,12 @@ func mustCreate(t *testing.T, dir, cluster, node string) identity.Identity {
 
 func TestCreate_LoadReturnsIt(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	want := identity.Identity{Format: identity.Format, ClusterID: "prod", NodeID: "node-1"}
-	if got := mustCreate(t, dir, "prod", "node-1"); got != want {
-		t.Errorf("created %+v", got)
+	want := mustCreate(t, dir, "prod", "node-1")
+	if want.ClusterID != "prod" || want.NodeID != "node-1" || want.Format != identity.Format || identity.CheckID(want.DiskID) != nil {
+		t.Errorf("created %+v", want)
+	}
+	if other := mustCreate(t, t.TempDir(), "prod", "node-1"); other.DiskID == want.DiskID {
+		t.Errorf("two directories have the disk id %s", want.DiskID)
 	}
 	if got, err := identity.Load(dir); got != want || err != nil {
 		t.Errorf("loaded %+v, %v", got, err)

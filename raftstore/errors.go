@@ -1,0 +1,56 @@
+package raftstore
+
+import (
+	"errors"
+
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+)
+
+// Errors of data directories, from Init and Open. Test with errors.Is: they are
+// wrapped with cause and cure.
+var (
+	// ErrNotInitialized: the directory is missing or empty. Run Init first.
+	ErrNotInitialized = identity.ErrNotInitialized
+
+	// ErrMismatch: the directory belongs to another cluster or node.
+	ErrMismatch = identity.ErrMismatch
+
+	// ErrForeignData: the directory holds files but no identity.
+	ErrForeignData = identity.ErrForeignData
+
+	// ErrNewerFormat: a later version of this software wrote the directory.
+	ErrNewerFormat = identity.ErrNewerFormat
+
+	// ErrPermissions: others than the owner can get at the directory.
+	ErrPermissions = identity.ErrPermissions
+
+	// ErrLocked: a live process uses the directory.
+	ErrLocked = identity.ErrLocked
+)
+
+// Errors of membership. Those that another node has sent have its text.
+var (
+	// ErrNotMember: the node is not, or not yet, a member of the cluster.
+	ErrNotMember = errors.New("not a member of the cluster")
+
+	// ErrAlreadyMember: a node with this id is a member, on another disk. Had it
+	// lost its disk, the one that joins would break promises that the old one
+	// made. Remove the member, and join with a new node id.
+	ErrAlreadyMember = errors.New("node id is of a member already")
+
+	// ErrRemoved: the node was taken out of the cluster. It can't come back:
+	// delete its data directory and Init a new one, with a new node id.
+	ErrRemoved = errors.New("node was removed from the cluster")
+
+	// ErrQuorumAtRisk: the change would leave the cluster without a quorum of
+	// voters that answer. Bring voters back, or add some, before.
+	ErrQuorumAtRisk = errors.New("too few voters would be left")
+
+	// ErrClusterExists: a node was to bootstrap, but another node of the
+	// cluster answers. Join it instead.
+	ErrClusterExists = errors.New("the cluster exists already")
+
+	// ErrToken: a join token that is malformed, unknown, expired, used by
+	// another node, or of another cluster. Create a new one.
+	ErrToken = errors.New("join token refused")
+)
