@@ -43,8 +43,10 @@ func BenchmarkApply(b *testing.B) {
 	for _, synced := range []bool{true, false} {
 		for _, n := range []int{1, 16, 64} {
 			b.Run(fmt.Sprintf("sync=%v/puts=%d", synced, n), func(b *testing.B) {
-				opts := options(b.TempDir())
-				opts.NoSync = !synced
+				opts := fsm.Options{Dir: b.TempDir(), ClusterID: cluster}
+				if !synced {
+					opts = opts.ForTests()
+				}
 				m, err := fsm.Open(opts)
 				if err != nil {
 					b.Fatal(err)

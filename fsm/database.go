@@ -12,16 +12,20 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/store"
 )
 
 // Names in the machine's directory.
 const (
-	stateName  = "state.db"
+	stateName = "state.db"
+
+	// lockName is a file of its own since state.db is replaced by installs, and
+	// a lock on a file that was replaced keeps nobody out.
+	lockName = "state.lock"
+
 	tempPrefix = "state.tmp-" // of files that are not, or not yet, state.db
 )
-
-const pageBytes = 4096 // fixed, so that images move between hosts
 
 // database is an open state.db. Views keep it open by references, so that an
 // install can replace it under them.
@@ -46,13 +50,13 @@ func (d *database) acquire() { d.refs.Add(1) }
 
 func (d *database) release() {
 	if d.refs.Add(-1) == 0 {
-		d.closed(guard("close", d.bolt.Close))
+		d.closed(boltfile.Guard("close", d.bolt.Close))
 	}
 }
 
 // view runs fn in a read transaction.
 func (d *database) view(what string, fn func(*bbolt.Tx) error) error {
-	return guard(what, func() error { return d.bolt.View(fn) })
+	return boltfile.Guard(what, func() error { return d.bolt.View(fn) })
 }
 
 // writer makes what is done to the state durable. The one there is commits, and
@@ -67,7 +71,7 @@ type writer interface {
 
 // update implements [writer].
 func (d *database) update(fn func(*bbolt.Tx) error) (txid int, err error) {
-	err = guard("write", func() error {
+	err = boltfile.Guard("write", func() error {
 		return d.bolt.Update(func(tx *bbolt.Tx) error {
 			txid = tx.ID()
 			return fn(tx)
@@ -127,31 +131,31 @@ func initialise(tx *bbolt.Tx, clusterID string) error {
 // openDatabase opens the file at path, verifies all of it, and returns it with
 // its state.
 func openDatabase(path string, opts *Options) (*database, state, error) {
-	counts, imageErr := checkImage(path)
-	if imageErr != nil && counts == nil {
-		return nil, state{}, imageErr
+	img, err := checkImage(path)
+	if err != nil {
+		return nil, state{}, err
 	}
 	bolt, err := openBolt(path, opts)
 	if err != nil {
 		return nil, state{}, err
 	}
 	db := &database{bolt: bolt}
-	s, err := db.load(opts.ClusterID, counts, imageErr)
+	s, err := db.load(opts.ClusterID, img)
 	if err != nil {
-		return nil, state{}, errors.Join(err, guard("close", bolt.Close))
+		return nil, state{}, errors.Join(err, boltfile.Guard("close", bolt.Close))
 	}
 	return db, s, nil
 }
 
 // load reads the state. The format comes first: what checkImage found wrong in
 // the records may be right in a later one.
-func (d *database) load(clusterID string, counts *imageCounts, imageErr error) (s state, err error) {
+func (d *database) load(clusterID string, img *image) (s state, err error) {
 	err = d.view("open", func(tx *bbolt.Tx) error {
 		if err := checkFormat(tx, clusterID); err != nil {
 			return err
 		}
-		if imageErr != nil {
-			return imageErr
+		if img.recordErr != nil {
+			return img.recordErr
 		}
 		if s, err = loadState(tx); err != nil {
 			return err
@@ -160,9 +164,9 @@ func (d *database) load(clusterID string, counts *imageCounts, imageErr error) (
 			return fmt.Errorf("%w: the cluster is at feature level %d, this program knows %d", ErrTooNew, s.level, FeatureLevelMax)
 		}
 		for _, id := range storedBuckets {
-			if id != bucketMeta && counts.records[id] != s.sums[id].records {
+			if id != bucketMeta && img.records[id] != s.sums[id].records {
 				return fmt.Errorf("%w: bucket %v has %d records, not %d; restore this server from the others",
-					store.ErrCorrupt, id, counts.records[id], s.sums[id].records)
+					store.ErrCorrupt, id, img.records[id], s.sums[id].records)
 			}
 		}
 		d.newest.Store(&committed{txid: tx.ID(), position: s.position()})
@@ -171,27 +175,43 @@ func (d *database) load(clusterID string, counts *imageCounts, imageErr error) (
 	return s, err
 }
 
-// boltLockWait is how long to wait for a tool that has the file open. The
-// directory's lock keeps other machines away.
-const boltLockWait = time.Second
+const (
+	// boltLockWait is how long to wait for a tool that has the file open. The
+	// directory's lock keeps other machines away.
+	boltLockWait = time.Second
+
+	// mmapBytes is the address space reserved for a database: 32 GiB, or 1 GiB
+	// where addresses have 32 bits. Growth beyond it waits for open views and
+	// stops new ones meanwhile. It takes no memory.
+	mmapBytes = 1 << (30 + 5*(^uint(0)>>63))
+)
 
 func openBolt(path string, opts *Options) (db *bbolt.DB, err error) {
-	err = guard("open", func() error {
+	err = boltfile.Guard("open", func() error {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout:         boltLockWait,
-			PageSize:        pageBytes,
+			PageSize:        boltfile.PageBytes,
 			FreelistType:    bbolt.FreelistMapType,
-			InitialMmapSize: opts.MmapBytes,
-			NoSync:          opts.NoSync,
+			InitialMmapSize: mmapBytes,
+			NoSync:          opts.noSync,
 			NoStatistics:    true,
 		})
 		return err
 	})
 	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
+		return nil, fmt.Errorf("%s is %w: stop it first", path, ErrLocked)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
 	}
 	return db, nil
+}
+
+// syncDir makes created, renamed and removed names in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -1,6 +1,10 @@
 package fsm
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/spire-raft/spire-raft/internal/filelock"
+)
 
 // Errors that a caller acts on, besides those of package store.
 var (
@@ -9,7 +13,7 @@ var (
 	ErrTooNew = errors.New("written by a later version: upgrade this node")
 
 	// ErrLocked: another process, or another Machine, has the directory open.
-	ErrLocked = errors.New("directory is in use by a live process")
+	ErrLocked = filelock.ErrLocked
 
 	// ErrOtherCluster: the data belongs to another cluster.
 	ErrOtherCluster = errors.New("data of another cluster")

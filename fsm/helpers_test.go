@@ -3,7 +3,6 @@ package fsm_test
 import (
 	"bytes"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
@@ -21,7 +20,7 @@ const cluster = "test-cluster"
 
 // options are those of most tests. Nothing here loses power, so nothing syncs.
 func options(dir string) fsm.Options {
-	return fsm.Options{Dir: dir, ClusterID: cluster, NoSync: true, LockTimeout: time.Nanosecond}
+	return fsm.Options{Dir: dir, ClusterID: cluster}.ForTests()
 }
 
 // openIn opens the machine in dir, to be closed at the end of the test.

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -76,7 +77,7 @@ func (v *View) History(after store.Cursor, bytesMax int) (batches []store.Batch,
 			Current: pos.Cursor.Revision,
 		}
 	}
-	err = guard("read history", func() error {
+	err = boltfile.Guard("read history", func() error {
 		b, err := v.bucket(bucketHistory)
 		if err != nil {
 			return err

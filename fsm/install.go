@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -72,7 +73,7 @@ func (m *Machine) adopt(temp string, header *fsmv1.SnapshotHeader) error {
 	installed := false
 	defer func() {
 		if !installed {
-			err := guard("close", db.bolt.Close)
+			err := boltfile.Guard("close", db.bolt.Close)
 			if err != nil {
 				m.opts.Log.Error("refused snapshot was not closed cleanly", "error", err)
 			}

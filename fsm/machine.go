@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spire-raft/spire-raft/internal/filelock"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -26,32 +26,19 @@ type Options struct {
 	// a new database and compared with that of an existing one.
 	ClusterID string
 
-	// MmapBytes is the address space reserved for the database. Growth beyond
-	// it waits for open views and stops new ones meanwhile. It takes no memory.
-	// Zero means 32 GiB, or 1 GiB where addresses have 32 bits.
-	MmapBytes int
-
-	// LockTimeout bounds how long Open waits for another process to release
-	// Dir. Zero means 1 second.
-	LockTimeout time.Duration
-
-	// NoSync leaves out the syncs of the disk: after a power loss the data may
-	// be gone or damaged. For tests and benchmarks only.
-	NoSync bool
-
 	// Log is told about installs and failures. Nil means no log.
 	Log *slog.Logger
+
+	// noSync leaves out the syncs of the disk, and lockWait is how long Open
+	// waits for another process to release Dir, 1 second where it is zero. They
+	// make tests faster.
+	noSync   bool
+	lockWait time.Duration
 }
 
 func (o Options) withDefaults() Options {
-	if o.MmapBytes == 0 {
-		o.MmapBytes = 1 << 30
-		if math.MaxInt > math.MaxInt32 {
-			o.MmapBytes *= 32
-		}
-	}
-	if o.LockTimeout == 0 {
-		o.LockTimeout = time.Second
+	if o.lockWait == 0 {
+		o.lockWait = time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -69,8 +56,8 @@ func (o Options) validate() error {
 // Machine is the state machine of one server. Its methods may be called
 // concurrently.
 type Machine struct {
-	opts Options
-	lock *os.File
+	opts   Options
+	unlock func() error
 
 	// applyMu serialises what changes the state. It guards the fields below.
 	applyMu sync.Mutex
@@ -109,11 +96,11 @@ func Open(opts Options) (*Machine, error) {
 		done:     make(chan struct{}),
 	}
 	var err error
-	if m.lock, err = lockDir(opts.Dir, m.opts.LockTimeout); err != nil {
+	if m.unlock, err = filelock.Lock(filepath.Join(opts.Dir, lockName), m.opts.lockWait); err != nil {
 		return nil, err
 	}
 	if err := m.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", opts.Dir, err), m.lock.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", opts.Dir, err), m.unlock())
 	}
 	return m, nil
 }
@@ -245,7 +232,7 @@ func (m *Machine) Close() error {
 	defer m.applyMu.Unlock()
 	m.db.release()
 	m.databases.Wait()
-	return m.lock.Close()
+	return m.unlock()
 }
 
 // Advanced returns a channel that is closed when the position changes next,

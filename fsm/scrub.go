@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -29,7 +30,7 @@ func (m *Machine) Scrub(ctx context.Context) (ScrubReport, error) {
 	defer v.Close()
 	report := ScrubReport{Position: v.position}
 	var want state
-	err = guard("scrub", func() (err error) {
+	err = boltfile.Guard("scrub", func() (err error) {
 		want, err = loadState(v.tx)
 		return err
 	})
@@ -74,7 +75,7 @@ func (v *View) sum(ctx context.Context, id bucketID) (s sum, err error) {
 		}
 		return err
 	}
-	if err := guard("scrub", first); err != nil {
+	if err := boltfile.Guard("scrub", first); err != nil {
 		return s, err
 	}
 	step := func() error {
@@ -92,7 +93,7 @@ func (v *View) sum(ctx context.Context, id bucketID) (s sum, err error) {
 		if err := ctx.Err(); err != nil {
 			return s, err
 		}
-		if err := guard("scrub", step); err != nil {
+		if err := boltfile.Guard("scrub", step); err != nil {
 			return s, err
 		}
 	}

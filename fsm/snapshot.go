@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -93,7 +94,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return sw.written, err
 	}
-	err = guard("write snapshot", func() error {
+	err = boltfile.Guard("write snapshot", func() error {
 		_, err := s.view.tx.WriteTo(sw)
 		return err
 	})

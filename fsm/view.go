@@ -5,6 +5,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/txn"
 )
@@ -30,7 +31,7 @@ func (m *Machine) View() (*View, error) {
 		return nil, err
 	}
 	v := &View{db: db}
-	if err := guard("begin", v.begin); err != nil {
+	if err := boltfile.Guard("begin", v.begin); err != nil {
 		v.Close()
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func (v *View) bucket(id bucketID) (*bucket, error) {
 
 // Get implements [txn.Snapshot].
 func (v *View) Get(key []byte) (kv store.KeyValue, found bool, err error) {
-	err = guard("get", func() error {
+	err = boltfile.Guard("get", func() error {
 		b, err := v.bucket(bucketKV)
 		if err != nil {
 			return err
@@ -123,7 +124,7 @@ func (v *View) Scan(r store.Range, fn func(store.KeyValue) bool) error {
 		return openPair(&kv, key, record)
 	}
 	for step := first; ; step = next {
-		if err := guard("scan", step); err != nil {
+		if err := boltfile.Guard("scan", step); err != nil {
 			return err
 		}
 		if key == nil || !r.Contains(key) || !fn(kv) {
@@ -145,7 +146,7 @@ func openPair(kv *store.KeyValue, key, record []byte) (err error) {
 // Configuration returns the configuration at the view's ConfigurationIndex,
 // and that index. Both are empty where there was none.
 func (v *View) Configuration() (index uint64, data []byte, err error) {
-	err = guard("get configuration", func() error {
+	err = boltfile.Guard("get configuration", func() error {
 		data, err = metaRecord(v.tx, keyConfiguration)
 		return err
 	})
@@ -154,7 +155,7 @@ func (v *View) Configuration() (index uint64, data []byte, err error) {
 
 // Removed tells whether a node was removed, so that its id may not come back.
 func (v *View) Removed(nodeID string) (removed bool, err error) {
-	err = guard("get removed node", func() error {
+	err = boltfile.Guard("get removed node", func() error {
 		b, err := v.bucket(bucketRemoved)
 		if err != nil {
 			return err
@@ -169,7 +170,7 @@ func (v *View) Removed(nodeID string) (removed bool, err error) {
 // JoinToken returns a join token, and whether there is one. Whether a node may
 // use it is decided when a UseJoinToken command is applied.
 func (v *View) JoinToken(hash TokenHash) (t JoinToken, found bool, err error) {
-	err = guard("get join token", func() error {
+	err = boltfile.Guard("get join token", func() error {
 		b, err := v.bucket(bucketTokens)
 		if err != nil {
 			return err

@@ -49,8 +49,8 @@ var rules = []rule{
 	{
 		folder: "fsm/...",
 		allow: []string{
-			"/store", "/store/txn", "/proto/...", "go.etcd.io/bbolt/...", "google.golang.org/protobuf/...",
-			"github.com/tidwall/btree", "golang.org/x/sys/...",
+			"/store", "/store/txn", "/proto/...", "/internal/boltfile", "/internal/filelock",
+			"go.etcd.io/bbolt/...", "google.golang.org/protobuf/...", "github.com/tidwall/btree",
 		},
 		deny: []string{"net/...", "math/rand/...", "crypto/rand"},
 		why:  "the machine is a function of its log: it knows neither raft nor network nor chance",
@@ -63,7 +63,7 @@ var rules = []rule{
 	{
 		folder: "raftstore/...",
 		allow: []string{
-			"/store/...", "/proto/...", "/fsm/...", "/transport/...", "/keys",
+			"/store/...", "/proto/...", "/fsm/...", "/transport/...", "/keys", "/internal/boltfile", "/internal/filelock",
 			"github.com/hashicorp/...", "github.com/prometheus/...", "go.etcd.io/bbolt/...",
 			"google.golang.org/protobuf/...", "golang.org/x/...", "github.com/tidwall/btree",
 		},
@@ -78,6 +78,16 @@ var rules = []rule{
 	{
 		folder: "testdata",
 		why:    "fixtures are data",
+	},
+	{
+		folder: "internal/boltfile",
+		allow:  []string{"/store"},
+		why:    "it must know of bbolt's files what is right, not what bbolt takes for right",
+	},
+	{
+		folder: "internal/filelock",
+		allow:  []string{"golang.org/x/sys/..."},
+		why:    "a lock knows nothing of what it guards",
 	},
 	{
 		folder: "internal/imports",
