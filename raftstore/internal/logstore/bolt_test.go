@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
+	"github.com/spire-raft/spire-raft/internal/filelock"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -61,7 +62,7 @@ func writeLog(t *testing.T, path string) []byte {
 // readLog opens the log and reads all of it. An error is fine; data that
 // differs from what was written is not.
 func readLog(path string) (wrong string, err error) {
-	s, err := logstore.Open(logstore.Options{Path: path, MmapBytes: 1 << 26})
+	s, err := logstore.Open(logstore.Options{Path: path})
 	if err != nil {
 		return "", err
 	}
@@ -142,7 +143,7 @@ func TestOpen_FileInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := logstore.Open(logstore.Options{Path: path}); !errors.Is(err, logstore.ErrLocked) {
+	if _, err := logstore.Open(logstore.Options{Path: path}); !errors.Is(err, filelock.ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -146,7 +146,7 @@ func (r *recorder) all() []error {
 
 func openBolt(t *testing.T) *logstore.Store {
 	t.Helper()
-	s, err := logstore.Open(logstore.Options{Path: filepath.Join(t.TempDir(), "raft.db"), MmapBytes: 1 << 24})
+	s, err := logstore.Open(logstore.Options{Path: filepath.Join(t.TempDir(), "raft.db")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
@@ -14,6 +13,7 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	bbolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -80,7 +80,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	return guard(s.backend.Close)
+	return boltfile.Guard("close log store", s.backend.Close)
 }
 
 // IsMonotonic tells raft whether the backend demands a log without gaps.
@@ -186,7 +186,7 @@ func (s *Store) do(op string, fn func() error) error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	err := guard(fn)
+	err := boltfile.Guard(op, fn)
 	switch {
 	case err == nil || isNotFound(err):
 		return err
@@ -204,19 +204,6 @@ func (s *Store) fail(op string, err error) error {
 		s.onFailure(err)
 	}
 	return s.Err()
-}
-
-// guard runs fn and turns a panic into an error. bbolt panics on pages that
-// make no sense, and a page that can't be read from the mapped file is a fault,
-// which is a panic only where the goroutine asks for it.
-func guard(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", store.ErrCorrupt, p)
-		}
-	}()
-	return fn()
 }
 
 func isNotFound(err error) bool {
