@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -26,7 +27,22 @@ const (
 	waitMax = 30 * time.Second
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain waits for every goroutine to end. One of memberlist's may wait for the
+// answer to a probe for seconds after its node is closed.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for end := time.Now().Add(10 * time.Second); code == 0; {
+		err := goleak.Find()
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
 // cluster is a cluster of nodes in this process.
 type cluster struct {

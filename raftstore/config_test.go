@@ -35,9 +35,14 @@ var badConfigs = map[string]struct {
 	"elections that are too short": {func(c *raftstore.Config) { c.Timing.ElectionTimeout = 999 * time.Millisecond }, "ElectionTimeout 999ms"},
 	"a lease that is too long":     {func(c *raftstore.Config) { c.Timing.LeaderLeaseTimeout = 1001 * time.Millisecond }, "LeaderLeaseTimeout 1.001s"},
 	"a log that is too short":      {func(c *raftstore.Config) { c.Log.TrailingEntries = 63 }, "TrailingEntries 63"},
-	"a negative number of watchers": {
-		func(c *raftstore.Config) { c.WatchersMax = -1 }, "WatchersMax -1",
-	},
+	"a negative number of watchers": {func(c *raftstore.Config) { c.WatchersMax = -1 }, "WatchersMax -1"},
+	"a vote before it is earned":    {func(c *raftstore.Config) { c.Timing.PromoteAfter = -1 }, "PromoteAfter -1ns"},
+	"a negative freshness":          {func(c *raftstore.Config) { c.Timing.FreshnessInterval = -1 }, "FreshnessInterval -1ns"},
+	"requests without time":         {func(c *raftstore.Config) { c.RequestTimeout = -1 }, "RequestTimeout -1ns"},
+	"marks without a pause":         {func(c *raftstore.Config) { c.ProgressInterval = -1 }, "ProgressInterval -1ns"},
+	"marks that are too rare": {func(c *raftstore.Config) {
+		c.ProgressInterval = store.ProgressIntervalMax + 1
+	}, "ProgressInterval 5.000000001s"},
 }
 
 // goodConfig sets every field that can be wrong.
@@ -89,9 +94,12 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 		Gossip:           &raftstore.GossipConfig{},
 		Timing: raftstore.Timing{
 			HeartbeatTimeout: time.Millisecond, ElectionTimeout: time.Microsecond, LeaderLeaseTimeout: time.Second,
+			PromoteAfter: -1, FreshnessInterval: -1,
 		},
-		Log:         raftstore.LogConfig{TrailingEntries: 1},
-		WatchersMax: -1,
+		RequestTimeout:   -1,
+		WatchersMax:      -1,
+		ProgressInterval: -1,
+		Log:              raftstore.LogConfig{TrailingEntries: 1},
 	}
 	err := cfg.Validate()
 	if err == nil {
@@ -99,7 +107,8 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 	}
 	for _, field := range []string{
 		"Dir", "Credentials", "ListenAddress", "AdvertiseAddress", "Bootstrap", "Join.Addresses", "Join.Token", "Gossip.BindAddress",
-		"Gossip.Key", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "Log.TrailingEntries", "WatchersMax",
+		"Gossip.Key", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "PromoteAfter",
+		"FreshnessInterval", "RequestTimeout", "WatchersMax", "ProgressInterval", "Log.TrailingEntries",
 	} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("the error does not name %s: %v", field, err)
