@@ -1,0 +1,271 @@
+package datastore
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"encoding/binary"
+	"slices"
+	"sort"
+
+	"github.com/spire-raft/spire-raft/records"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// postings are objects in the order of their numbers, read as far as asked for.
+type postings interface {
+	// seek returns the first object with a number of at least from, and
+	// whether there is one. from must not be less than in the call before.
+	seek(ctx context.Context, from uint64) (records.Posting, bool, error)
+}
+
+// filter finds the objects that pass it.
+type filter func(ctx context.Context, tx store.Tx) (postings, error)
+
+// indexReader is the part of a [records.Kind] that filters need.
+type indexReader interface {
+	IndexAfter(field, value string, after uint64) (start, end []byte)
+	Posting(key, data []byte) (records.Posting, error)
+}
+
+// equals passes the objects that have value in field.
+func (c collection[T]) equals(field, value string) filter {
+	return func(_ context.Context, tx store.Tx) (postings, error) {
+		return &indexPostings{tx: tx, kind: c.kind, field: field, value: value}, nil
+	}
+}
+
+// matches passes the objects whose set in field compares with values as match
+// says. Values may repeat. No values match nothing.
+func (c collection[T]) matches(field string, values []string, match MatchBehavior) filter {
+	values = slices.Compact(slices.Sorted(slices.Values(values)))
+	return func(_ context.Context, tx store.Tx) (postings, error) {
+		lists := make([]postings, len(values))
+		for i, value := range values {
+			lists[i] = &indexPostings{tx: tx, kind: c.kind, field: field, value: value}
+		}
+		switch n := uint64(len(values)); match {
+		case Exact:
+			return &intersection{lists: lists, keep: func(size uint64) bool { return size == n }}, nil
+		case Superset:
+			return &intersection{lists: lists}, nil
+		case Subset:
+			return newUnion(lists, func(hits, size uint64) bool { return hits == size }), nil
+		default:
+			return newUnion(lists, nil), nil
+		}
+	}
+}
+
+// expiresBefore passes the objects with an expiry before the Unix second t. It
+// reads all of them first, since they are in another order.
+func (c collection[T]) expiresBefore(t int64) filter {
+	start, end := c.kind.ExpiryBefore(t)
+	return c.inRange(store.Range{Start: start, End: end})
+}
+
+// expiresFrom is [collection.expiresBefore] for those with an expiry at or after t.
+func (c collection[T]) expiresFrom(t int64) filter {
+	start, end := c.kind.ExpiryFrom(t)
+	return c.inRange(store.Range{Start: start, End: end})
+}
+
+// inRange passes the objects with an index record in r, which has at most one
+// for each object.
+func (c collection[T]) inRange(r store.Range) filter {
+	return func(ctx context.Context, tx store.Tx) (postings, error) {
+		var found sortedPostings
+		err := scanAll(ctx, tx, r, func(kv store.KeyValue) error {
+			p, err := c.kind.Posting(kv.Key, kv.Value)
+			found = append(found, p)
+			return err
+		})
+		found.sort()
+		return &found, err
+	}
+}
+
+// withIDs passes the objects with one of ids. It is for kinds with the index
+// [records.FieldID].
+func (c collection[T]) withIDs(ids []string) filter {
+	return func(ctx context.Context, tx store.Tx) (postings, error) {
+		var found sortedPostings
+		for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+			pairs, err := tx.Scan(ctx, store.Prefix(c.kind.IndexPrefix(records.FieldID, id)), 1)
+			if err != nil {
+				return nil, err
+			}
+			for _, kv := range pairs {
+				p, err := c.kind.Posting(kv.Key, kv.Value)
+				if err != nil {
+					return nil, err
+				}
+				found = append(found, p)
+			}
+		}
+		found.sort()
+		return &found, nil
+	}
+}
+
+// indexPostings are the records of an index with one value. A page is read when
+// it is needed, and each is larger than the one before.
+type indexPostings struct {
+	tx           store.Tx
+	kind         indexReader
+	field, value string
+
+	read  []store.KeyValue // the page, without what was passed
+	limit int              // of the page; 0 before the first
+	last  bool             // there is nothing behind the page
+}
+
+const (
+	postingsPageMin = 16
+	postingsPageMax = 1024
+)
+
+func (l *indexPostings) seek(ctx context.Context, from uint64) (records.Posting, bool, error) {
+	for {
+		passed := sort.Search(len(l.read), func(i int) bool { return number(l.read[i].Key) >= from })
+		l.read = l.read[passed:]
+		if len(l.read) > 0 {
+			p, err := l.kind.Posting(l.read[0].Key, l.read[0].Value)
+			return p, err == nil, err
+		}
+		if l.last {
+			return records.Posting{}, false, nil
+		}
+		l.limit = min(max(2*l.limit, postingsPageMin), postingsPageMax)
+		start, end := l.kind.IndexAfter(l.field, l.value, max(from, 1)-1)
+		var err error
+		l.read, err = l.tx.Scan(ctx, store.Range{Start: start, End: end}, l.limit)
+		if err != nil {
+			return records.Posting{}, false, err
+		}
+		l.last = len(l.read) < l.limit
+	}
+}
+
+// number is what an index key ends with.
+func number(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-store.PatchSize:]) }
+
+// sortedPostings are postings that have been read already.
+type sortedPostings []records.Posting
+
+func (l *sortedPostings) sort() {
+	slices.SortFunc(*l, func(a, b records.Posting) int { return cmp.Compare(a.Number, b.Number) })
+}
+
+func (l *sortedPostings) seek(_ context.Context, from uint64) (records.Posting, bool, error) {
+	i := sort.Search(len(*l), func(i int) bool { return (*l)[i].Number >= from })
+	*l = (*l)[i:]
+	if len(*l) == 0 {
+		return records.Posting{}, false, nil
+	}
+	return (*l)[0], true, nil
+}
+
+// intersection is what all lists have, and keep keeps of it, given the size of
+// the set that the last list tells of. A nil keep keeps all.
+type intersection struct {
+	lists []postings
+	keep  func(size uint64) bool
+}
+
+func (l *intersection) seek(ctx context.Context, from uint64) (records.Posting, bool, error) {
+	var p records.Posting
+	for agreed := 0; agreed < len(l.lists); {
+		for i, list := range l.lists {
+			var ok bool
+			var err error
+			if p, ok, err = list.seek(ctx, from); err != nil || !ok {
+				return records.Posting{}, false, err
+			}
+			if p.Number > from && i > 0 {
+				from, agreed = p.Number, 0
+				break
+			}
+			from, agreed = p.Number, i+1
+		}
+		if agreed == len(l.lists) && l.keep != nil && !l.keep(p.SetSize) {
+			from, agreed = from+1, 0
+		}
+	}
+	return p, len(l.lists) > 0, nil
+}
+
+// union is what any list has, and keep keeps of it, given how many lists have
+// it and the size of its set. A nil keep keeps all.
+type union struct {
+	keep    func(hits, size uint64) bool
+	waiting heads      // lists and the next that they have, by number
+	passed  []postings // lists whose next is not known
+	found   records.Posting
+}
+
+func newUnion(lists []postings, keep func(hits, size uint64) bool) *union {
+	return &union{keep: keep, passed: lists}
+}
+
+func (l *union) seek(ctx context.Context, from uint64) (records.Posting, bool, error) {
+	if l.found.Number >= from && l.found.Number > 0 {
+		return l.found, true, nil
+	}
+	l.found = records.Posting{}
+	for {
+		for len(l.waiting) > 0 && l.waiting[0].next.Number < from {
+			l.pass()
+		}
+		for _, list := range l.passed {
+			next, ok, err := list.seek(ctx, from)
+			if err != nil {
+				return records.Posting{}, false, err
+			}
+			if ok {
+				heap.Push(&l.waiting, head{list: list, next: next})
+			}
+		}
+		l.passed = l.passed[:0]
+		if len(l.waiting) == 0 {
+			return records.Posting{}, false, nil
+		}
+		p, hits := l.waiting[0].next, uint64(0)
+		for ; len(l.waiting) > 0 && l.waiting[0].next.Number == p.Number; hits++ {
+			l.pass()
+		}
+		if l.keep == nil || l.keep(hits, p.SetSize) {
+			l.found = p
+			return p, true, nil
+		}
+		from = p.Number + 1
+	}
+}
+
+// pass goes beyond the next of the first list.
+func (l *union) pass() {
+	l.passed = append(l.passed, heap.Pop(&l.waiting).(head).list)
+}
+
+// head is a list and the first of it that has not been passed.
+type head struct {
+	list postings
+	next records.Posting
+}
+
+// heads is a heap by number.
+type heads []head
+
+func (h heads) Len() int           { return len(h) }
+func (h heads) Less(i, j int) bool { return h[i].next.Number < h[j].next.Number }
+func (h heads) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push implements [heap.Interface].
+func (h *heads) Push(x any) { *h = append(*h, x.(head)) }
+
+// Pop implements [heap.Interface].
+func (h *heads) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}
