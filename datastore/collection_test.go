@@ -236,6 +236,46 @@ func TestCollection_Create(t *testing.T) {
 	}
 }
 
+// Selectors of nodes are a collection of their own: what they match is found in
+// the nodes by id.
+func TestCollection_WithIDsOfAnotherCollection(t *testing.T) {
+	ctx := context.Background()
+	d, closeStore := newDataStore(t)
+	defer closeStore()
+	testNodes := collection[*spirev1.AttestedNode]{kind: records.Nodes, unique: "test.id"}
+	sets := collection[*records.NodeSelectors]{kind: records.NodeSelectorSets, unique: "test.id"}
+	for _, id := range []string{"z", "b", "a"} {
+		err := change(d, func(ctx context.Context, tx store.Tx) error {
+			_, err := testNodes.create(ctx, tx, &spirev1.AttestedNode{SpiffeId: id})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"no node", "a", "z"} {
+		err := change(d, func(ctx context.Context, tx store.Tx) error {
+			selectors := []*spirev1.Selector{{Type: "t", Value: "v"}}
+			_, err := sets.create(ctx, tx, &records.NodeSelectors{SpiffeID: id, Selectors: selectors})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([]string, error) {
+		match := sets.matches(records.FieldSelector, []string{records.SelectorValue("t", "v")}, Exact)
+		ids, err := sets.ids(ctx, tx, query[*records.NodeSelectors]{filters: []filter{match}})
+		if err != nil {
+			return nil, err
+		}
+		return testNodes.ids(ctx, tx, query[*spirev1.AttestedNode]{filters: []filter{testNodes.withIDs(ids)}})
+	})
+	if err != nil || !slices.Equal(got, []string{"z", "a"}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestCollection_ChangeInTheTransactionThatCreatesIsRefused(t *testing.T) {
 	d, closeStore := newDataStore(t)
 	defer closeStore()
@@ -317,7 +357,33 @@ func TestConfirmed_LeavesOutWhatWasNotChecked(t *testing.T) {
 	if status.Code(err) != codes.Unknown || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
+	twice := errors.Join(context.Canceled, context.Canceled)
+	if err := translate(confirmed(twice, context.Canceled)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
 	if err := translate(confirmed(found, found)); status.Code(err) != codes.NotFound {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestErrValidation_HasItsPrefix(t *testing.T) {
+	err := errValidation("100% wrong")
+	if want := "rpc error: code = InvalidArgument desc = datastore-validation: 100% wrong"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
+func TestEnums(t *testing.T) {
+	for mode, want := range map[DeleteMode]string{
+		Restrict: "RESTRICT", Delete: "DELETE", Dissociate: "DISSOCIATE", 3: "UNKNOWN", -1: "UNKNOWN",
+	} {
+		if mode.String() != want {
+			t.Errorf("%d: got %q, want %q", mode, mode, want)
+		}
+	}
+	for match, want := range map[MatchBehavior]bool{-1: false, Exact: true, Subset: true, Superset: true, MatchAny: true, 4: false} {
+		if match.known() != want {
+			t.Errorf("%d is known: %v", match, !want)
+		}
 	}
 }

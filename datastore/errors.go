@@ -78,16 +78,16 @@ func translate(err error) error {
 // is left out, so that nobody takes it for an answer.
 func confirmed(err, fnErr error) error {
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || err == fnErr {
+	if !ok || fnErr == nil {
 		return err
 	}
 	var rest []error
 	for _, e := range joined.Unwrap() {
-		if e != fnErr {
+		if !errors.Is(e, fnErr) {
 			rest = append(rest, e)
 		}
 	}
-	if len(rest) == len(joined.Unwrap()) {
+	if len(rest) == 0 || len(rest) == len(joined.Unwrap()) {
 		return err
 	}
 	return errors.Join(rest...)
