@@ -366,6 +366,50 @@ func TestConfirmed_LeavesOutWhatWasNotChecked(t *testing.T) {
 	}
 }
 
+func TestCollection_TenThousandSelectors(t *testing.T) {
+	d, closeStore := newDataStore(t)
+	defer closeStore()
+	e := &entry{EntryId: "1"}
+	var values []string
+	for i := range 10_000 {
+		s := &spirev1.Selector{Type: "unix", Value: fmt.Sprintf("supplementary_gid:%d", i)}
+		e.Selectors = append(e.Selectors, s)
+		values = append(values, records.SelectorValue(s.Type, s.Value))
+	}
+	err := change(d, func(ctx context.Context, tx store.Tx) error {
+		_, err := testEntries.create(ctx, tx, e)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, matches := range map[int][]MatchBehavior{
+		10_000: {Exact, Subset, Superset, MatchAny}, 9_999: {Superset, MatchAny}, 0: {},
+	} {
+		for match := Exact; match <= MatchAny; match++ {
+			q := query[*entry]{filters: []filter{testEntries.matches(records.FieldSelector, values[:n], match)}}
+			got, err := view(context.Background(), d, store.Linearizable(), func(tx store.Tx) (int, error) {
+				return testEntries.count(context.Background(), tx, q)
+			})
+			if want := slices.Contains(matches, match); err != nil || got > 0 != want {
+				t.Errorf("match %d of %d: got %d, %v", match, n, got, err)
+			}
+		}
+	}
+	err = change(d, func(ctx context.Context, tx store.Tx) error {
+		old, err := testEntries.mustGet(ctx, tx, "1")
+		if err != nil {
+			return err
+		}
+		less := records.CopyEntry(old.Object)
+		less.Selectors = less.Selectors[1:] // all records of the set change
+		return testEntries.update(tx, old, less)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestErrValidation_HasItsPrefix(t *testing.T) {
 	err := errValidation("100% wrong")
 	if want := "rpc error: code = InvalidArgument desc = datastore-validation: 100% wrong"; err.Error() != want {

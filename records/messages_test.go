@@ -3,6 +3,7 @@ package records_test
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -157,6 +158,26 @@ func TestMessages_AllHaveEveryField(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// SPIRE's fixtures are read with encoding/json.
+func TestMessages_HaveTheJSONNamesOfTheirFields(t *testing.T) {
+	const text = `{"entry_id":"e","entryExpiry":1,"x509_svid_ttl":2,"store_svid":true,
+		"selectors":[{"type":"a","value":"b"}],"additional_attributes":{"disable_x509_svid_prefetch":true}}`
+	got := &spirev1.RegistrationEntry{}
+	if err := json.Unmarshal([]byte(text), got); err != nil {
+		t.Fatal(err)
+	}
+	want := &spirev1.RegistrationEntry{
+		EntryId: "e", EntryExpiry: 1, X509SvidTtl: 2, StoreSvid: true,
+		Selectors: []*spirev1.Selector{{Type: "a", Value: "b"}},
+		AdditionalAttributes: &spirev1.RegistrationEntry_AdditionalAttributes{
+			DisableX509SvidPrefetch: true,
+		},
+	}
+	if !proto.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
