@@ -5,7 +5,8 @@
 // # Guarantees
 //
 // A call is one transaction, with the events that it emits: on error nothing has
-// changed, unless the error is [store.ErrUnknownOutcome]. Calls that run into
+// changed, unless the error is [store.ErrUnknownOutcome]. The prunes of events
+// alone take several transactions, and may end half done. Calls that run into
 // each other, on this or other servers, are repeated inside until they succeed
 // or their context ends.
 //

@@ -120,8 +120,9 @@ func fetchEvent[E any](ctx context.Context, d *DataStore, s stream, id uint, con
 
 // pruneEvents deletes the events of one of the streams that are older than age.
 // Servers' clocks differ, so old events may stand behind younger ones: it looks
-// at all. It takes as many transactions as it needs, which nobody can tell
-// from one, since events come and go in any order of time.
+// at all. It takes as many transactions as it needs, since there may be more
+// events than fit into one: after an error some may be gone, and it can be
+// called again.
 func pruneEvents(ctx context.Context, d *DataStore, s stream, age time.Duration) error {
 	limit := d.clock().Add(-age)
 	old, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([][]byte, error) {
