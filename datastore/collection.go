@@ -3,6 +3,7 @@ package datastore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,7 +12,7 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// scanPage is how many pairs are read at a time.
+// scanPage is how many pairs are read at a time, or fewer if they are large.
 const scanPage = 1024
 
 // collection is all objects of one kind. Its methods run in a transaction, in
@@ -265,8 +266,12 @@ func objects[T any](items []records.Item[T]) []T {
 
 // scanAll calls fn with every pair in r.
 func scanAll(ctx context.Context, tx store.Tx, r store.Range, fn func(store.KeyValue) error) error {
-	for {
-		pairs, err := tx.Scan(ctx, r, scanPage)
+	for limit := scanPage; ; {
+		pairs, err := tx.Scan(ctx, r, limit)
+		if errors.Is(err, store.ErrTooLarge) && limit > 1 {
+			limit /= 2 // the values are large
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -275,7 +280,7 @@ func scanAll(ctx context.Context, tx store.Tx, r store.Range, fn func(store.KeyV
 				return err
 			}
 		}
-		if len(pairs) < scanPage {
+		if len(pairs) < limit {
 			return nil
 		}
 		r = r.After(pairs[len(pairs)-1].Key)

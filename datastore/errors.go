@@ -52,6 +52,22 @@ func errValidation(text string) error {
 	return failure(codes.InvalidArgument, validationPrefix+"%s", text)
 }
 
+// during puts what was being done before the text of err, as some methods do, and
+// gives it a code. What is a status already, or an end of the context, stays as
+// it is, and what can't be encoded is an invalid argument.
+func during(code codes.Code, doing string, err error) error {
+	var withStatus interface{ GRPCStatus() *status.Status }
+	switch {
+	case err == nil, errors.As(err, &withStatus):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, records.ErrInvalid):
+		code = codes.InvalidArgument
+	}
+	return failure(code, "%s: %w", doing, err)
+}
+
 // translate turns an error into one for callers: a status within it is returned
 // alone, an end of the context stays a plain error, and all else gets a code.
 func translate(err error) error {

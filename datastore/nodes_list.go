@@ -1,0 +1,132 @@
+package datastore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
+	"github.com/spire-raft/spire-raft/records"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// ListAttestedNodes returns the nodes that pass all filters of req, in the order
+// of their creation, with their selectors if req asks for them. Nodes is not
+// nil.
+func (d *DataStore) ListAttestedNodes(ctx context.Context, req *ListAttestedNodesRequest) (*ListAttestedNodesResponse, error) {
+	page, err := newPage(req.Pagination)
+	if err != nil {
+		return nil, err
+	}
+	filters, err := nodeFilters(req)
+	if err != nil {
+		if _, ok := status.FromError(err); !ok {
+			err = failure(codes.Unknown, "%w", err)
+		}
+		return nil, err
+	}
+	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*ListAttestedNodesResponse, error) {
+		items, last, err := nodes.list(ctx, tx, query[*spirev1.AttestedNode]{filters: filters, page: page})
+		if err != nil {
+			return nil, err
+		}
+		found := make([]*spirev1.AttestedNode, len(items))
+		for i, item := range items {
+			found[i] = item.Object
+			if req.FetchSelectors {
+				if err := withSelectors(ctx, tx, item.Object); err != nil {
+					return nil, err
+				}
+			}
+		}
+		return &ListAttestedNodesResponse{Nodes: found, Pagination: nextPage(req.Pagination, last)}, nil
+	})
+}
+
+// CountAttestedNodes returns how many nodes pass all filters of req. With an
+// error it returns -1.
+func (d *DataStore) CountAttestedNodes(ctx context.Context, req *CountAttestedNodesRequest) (int32, error) {
+	filters, err := nodeFilters(&ListAttestedNodesRequest{
+		ByAttestationType: req.ByAttestationType,
+		ByBanned:          req.ByBanned,
+		ByExpiresBefore:   req.ByExpiresBefore,
+		BySelectorMatch:   req.BySelectorMatch,
+		ByCanReattest:     req.ByCanReattest,
+	})
+	if err != nil {
+		return -1, err
+	}
+	n, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) (int, error) {
+		return nodes.count(ctx, tx, query[*spirev1.AttestedNode]{filters: filters})
+	})
+	if err != nil {
+		return -1, err
+	}
+	return int32(n), nil
+}
+
+// nodeFilters returns the filters of req, which indexes know all. The error is
+// a status for selectors that are missing, and none for an unknown behaviour.
+func nodeFilters(req *ListAttestedNodesRequest) ([]filter, error) {
+	var filters []filter
+	if by := req.BySelectorMatch; by != nil {
+		if len(by.Selectors) == 0 {
+			return nil, failure(codes.InvalidArgument, "cannot list by empty selectors set")
+		}
+		if !by.Match.known() {
+			return nil, errors.New(storagePrefix + fmt.Sprintf("unhandled match behavior %q", by.Match))
+		}
+		filters = append(filters, nodesWithSelectors(by))
+	}
+	if len(req.BySpiffeIDs) > 0 {
+		filters = append(filters, nodes.withIDs(req.BySpiffeIDs))
+	}
+	if req.ByAttestationType != "" {
+		filters = append(filters, nodes.equals(records.FieldType, req.ByAttestationType))
+	}
+	if req.ByBanned != nil {
+		filters = append(filters, nodes.equals(records.FieldBanned, records.BoolValue(*req.ByBanned)))
+	}
+	if req.ByCanReattest != nil {
+		filters = append(filters, nodes.equals(records.FieldCanReattest, records.BoolValue(*req.ByCanReattest)))
+	}
+	if !req.ByExpiresBefore.IsZero() {
+		filters = append(filters, nodes.expiresBefore(ceilSeconds(req.ByExpiresBefore)))
+	}
+	if !req.ValidAt.IsZero() {
+		filters = append(filters, nodes.expiresFrom(ceilSeconds(req.ValidAt)))
+	}
+	return filters, nil
+}
+
+// nodesWithSelectors passes the nodes whose selectors compare with by's. It
+// finds all of them first: sets of selectors have numbers of their own, which
+// say nothing of the order of the nodes.
+func nodesWithSelectors(by *BySelectors) filter {
+	match := nodeSelectors.matches(records.FieldSelector, nodeSelectorValues(by.Selectors), by.Match)
+	return func(ctx context.Context, tx store.Tx) (postings, error) {
+		ids, err := nodeSelectors.ids(ctx, tx, 0, match)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.withIDs(ids)(ctx, tx)
+	}
+}
+
+func nodeSelectorValues(selectors []*spirev1.Selector) []string {
+	values := make([]string, len(selectors))
+	for i, s := range selectors {
+		values[i] = records.SelectorValue(s.GetType(), s.GetValue())
+	}
+	return values
+}
+
+// withSelectors gives n, which has none, its selectors.
+func withSelectors(ctx context.Context, tx store.Tx, n *spirev1.AttestedNode) error {
+	selectors, err := selectorsOf(ctx, tx, n.SpiffeId)
+	n.Selectors = selectors
+	return err
+}
