@@ -25,7 +25,11 @@ type collection[T any] struct {
 
 // get returns the object with the given id, and whether there is one.
 func (c collection[T]) get(ctx context.Context, tx store.Tx, id string) (records.Item[T], bool, error) {
-	kv, ok, err := tx.Get(ctx, c.kind.Key(id))
+	key := c.kind.Key(id)
+	if len(key) > store.KeyBytesMax {
+		return records.Item[T]{}, false, nil // too long to be stored
+	}
+	kv, ok, err := tx.Get(ctx, key)
 	if err != nil || !ok {
 		return records.Item[T]{}, false, err
 	}
@@ -264,7 +268,8 @@ func objects[T any](items []records.Item[T]) []T {
 	return all
 }
 
-// scanAll calls fn with every pair in r.
+// scanAll calls fn with every pair in r. Where pairs are so large that a page of
+// them is more than a scan may return, it goes on in smaller pages.
 func scanAll(ctx context.Context, tx store.Tx, r store.Range, fn func(store.KeyValue) error) error {
 	for limit := scanPage; ; {
 		pairs, err := tx.Scan(ctx, r, limit)

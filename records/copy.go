@@ -61,8 +61,8 @@ func CopyPublicKey(k *spirev1.PublicKey) *spirev1.PublicKey {
 	})
 }
 
-// CopyEntry returns a copy of e, without fields that this version doesn't know.
-// Empty lists become nil.
+// CopyEntry returns a copy of e, without fields that this version doesn't know,
+// but for those of its additional attributes. Empty lists become nil.
 func CopyEntry(e *spirev1.RegistrationEntry) *spirev1.RegistrationEntry {
 	if e == nil {
 		return nil
@@ -71,13 +71,20 @@ func CopyEntry(e *spirev1.RegistrationEntry) *spirev1.RegistrationEntry {
 	c.Selectors = CopySelectors(e.Selectors)
 	c.FederatesWith = append([]string(nil), e.FederatesWith...)
 	c.DnsNames = append([]string(nil), e.DnsNames...)
-	if a := e.AdditionalAttributes; a != nil {
-		c.AdditionalAttributes = &spirev1.RegistrationEntry_AdditionalAttributes{
-			DisableX509SvidPrefetch: a.DisableX509SvidPrefetch,
-			JwtSvidIncludeJti:       a.JwtSvidIncludeJti,
-		}
-	}
+	c.AdditionalAttributes = CopyAttributes(e.AdditionalAttributes)
 	return c
+}
+
+// CopyAttributes returns a copy of a, with the fields that this version doesn't
+// know.
+func CopyAttributes(a *spirev1.RegistrationEntry_AdditionalAttributes) *spirev1.RegistrationEntry_AdditionalAttributes {
+	if a == nil {
+		return nil
+	}
+	return withUnknown(a, &spirev1.RegistrationEntry_AdditionalAttributes{
+		DisableX509SvidPrefetch: a.DisableX509SvidPrefetch,
+		JwtSvidIncludeJti:       a.JwtSvidIncludeJti,
+	})
 }
 
 // entryLiteral returns an entry that shares what e points to.
