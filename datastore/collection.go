@@ -220,17 +220,6 @@ func (c collection[T]) count(ctx context.Context, tx store.Tx, q query[T]) (int,
 	return n, err
 }
 
-// ids returns the ids of the objects that pass the filters of q, in the order of
-// their creation, without decoding an object: q has no keep.
-func (c collection[T]) ids(ctx context.Context, tx store.Tx, q query[T]) ([]string, error) {
-	var ids []string
-	err := c.each(ctx, tx, q, func(p records.Posting) (bool, error) {
-		ids = append(ids, p.ID)
-		return len(ids) != q.page.limit, nil
-	})
-	return ids, err
-}
-
 // each calls fn with the postings that pass the filters of q, behind the start
 // of its page, until fn returns false.
 func (c collection[T]) each(ctx context.Context, tx store.Tx, q query[T], fn func(records.Posting) (bool, error)) error {

@@ -265,11 +265,11 @@ func TestCollection_WithIDsOfAnotherCollection(t *testing.T) {
 	}
 	got, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([]string, error) {
 		match := sets.matches(records.FieldSelector, []string{records.SelectorValue("t", "v")}, Exact)
-		ids, err := sets.ids(ctx, tx, query[*records.NodeSelectors]{filters: []filter{match}})
+		ids, err := sets.ids(ctx, tx, 0, match)
 		if err != nil {
 			return nil, err
 		}
-		return testNodes.ids(ctx, tx, query[*spirev1.AttestedNode]{filters: []filter{testNodes.withIDs(ids)}})
+		return testNodes.ids(ctx, tx, 0, testNodes.withIDs(ids))
 	})
 	if err != nil || !slices.Equal(got, []string{"z", "a"}) {
 		t.Errorf("got %q, %v", got, err)
