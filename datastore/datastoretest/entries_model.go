@@ -1,0 +1,3 @@
+package datastoretest
+
+var modelEntryTests = []conformanceTest{}
