@@ -4,6 +4,8 @@ import (
 	"errors"
 	"reflect"
 	"strconv"
+	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,6 +20,7 @@ var importEntryTests = []conformanceTest{
 	{"ImportEntries_NothingIsDoneIfOneIsInvalid", importEntriesValidate},
 	{"ImportEntries_ErrorNamesTheEntry", importEntriesBlame},
 	{"ImportEntries_ManyTakeSeveralTransactions", importEntriesMany},
+	{"ImportEntries_LargeOnesTakeSeveralTransactionsEverywhere", importEntriesLarge},
 	{"ImportEntries_ConcurrentImportsOfTheSame", importEntriesConcurrently},
 }
 
@@ -168,6 +171,44 @@ func importEntriesMany(e *env) {
 	if _, err = e.ImportRegistrationEntries(e.ctx(), []*registration{workload("small", "a:1"), large}); !errors.Is(err, store.ErrTooLarge) {
 		e.Errorf("large: %v", err)
 	}
+}
+
+// importEntriesLarge handles few entries that together are far more than one
+// transaction takes.
+func importEntriesLarge(e *env) {
+	const n = 20
+	e.createBundles("td:1", "td:2")
+	var large []*registration
+	for i := range n {
+		w := workload("e"+strconv.Itoa(i), "a:1")
+		w.Hint = strings.Repeat("h", store.TxBytesMax/8)
+		w.FederatesWith = []string{"td:" + strconv.Itoa(1+i%2)}
+		w.EntryExpiry = int64(1 + i%2)
+		large = append(large, w)
+	}
+	if _, err := e.ImportRegistrationEntries(e.ctx(), large); err != nil {
+		e.Fatal(err)
+	}
+	count := func(req listEntries, want int32) {
+		e.Helper()
+		if got, err := e.CountRegistrationEntries(e.ctx(), countOf(req)); err != nil || got != want {
+			e.Errorf("there are %d, %v, want %d", got, err, want)
+		}
+	}
+	if err := e.DeleteBundle(e.ctx(), "td:1", datastore.Dissociate); err != nil {
+		e.Fatal(err)
+	}
+	count(byFederatesWith(datastore.MatchAny, "td:1"), 0)
+	count(listEntries{}, n)
+	if err := e.PruneRegistrationEntries(e.ctx(), time.Unix(2, 0)); err != nil {
+		e.Fatal(err)
+	}
+	count(listEntries{}, n/2)
+	if err := e.DeleteBundle(e.ctx(), "td:2", datastore.Delete); err != nil {
+		e.Fatal(err)
+	}
+	count(listEntries{}, 0)
+	e.wantDenseEvents(e.DataStore, n+n/2+n)
 }
 
 func importEntriesConcurrently(e *env) {
