@@ -25,7 +25,7 @@ type conformanceTest struct {
 
 // Run runs the suite, each test as a subtest of t.
 func Run(t *testing.T, open Open) {
-	for _, tests := range [][]conformanceTest{} {
+	for _, tests := range [][]conformanceTest{entryTests, deleteBundleTests, eventTests} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
 		}
