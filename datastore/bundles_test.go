@@ -186,7 +186,7 @@ func TestListBundles(t *testing.T) {
 	if err != nil || got.Bundles != nil || got.Pagination != nil {
 		t.Errorf("empty: %v, %v", got, err)
 	}
-	for _, name := range strings.Split("d c b a", " ") { // the order of ids is the reverse
+	for name := range strings.SplitSeq("d c b a", " ") { // the order of ids is the reverse
 		if _, err := d.CreateBundle(ctx, bundle(name)); err != nil {
 			t.Fatal(err)
 		}
@@ -216,12 +216,12 @@ func TestListBundles(t *testing.T) {
 			t.Errorf("%v: %v", test.page, err)
 			continue
 		}
-		names := ""
+		var names strings.Builder
 		for _, b := range got.Bundles {
-			names += strings.TrimPrefix(b.TrustDomainId, "spiffe://")
+			names.WriteString(strings.TrimPrefix(b.TrustDomainId, "spiffe://"))
 		}
-		if names != test.want {
-			t.Errorf("%v: got %q, want %q", test.page, names, test.want)
+		if names.String() != test.want {
+			t.Errorf("%v: got %q, want %q", test.page, names.String(), test.want)
 		}
 		if test.page == nil {
 			continue

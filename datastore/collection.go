@@ -12,7 +12,7 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// scanPage is how many pairs are read at a time, or fewer if they are large.
+// scanPage is how many pairs are read at a time.
 const scanPage = 1024
 
 // collection is all objects of one kind. Its methods run in a transaction, in
@@ -25,7 +25,11 @@ type collection[T any] struct {
 
 // get returns the object with the given id, and whether there is one.
 func (c collection[T]) get(ctx context.Context, tx store.Tx, id string) (records.Item[T], bool, error) {
-	kv, ok, err := tx.Get(ctx, c.kind.Key(id))
+	key := c.kind.Key(id)
+	if len(key) > store.KeyBytesMax {
+		return records.Item[T]{}, false, nil // too long to be stored
+	}
+	kv, ok, err := tx.Get(ctx, key)
 	if err != nil || !ok {
 		return records.Item[T]{}, false, err
 	}
@@ -253,12 +257,13 @@ func objects[T any](items []records.Item[T]) []T {
 	return all
 }
 
-// scanAll calls fn with every pair in r.
+// scanAll calls fn with every pair in r. Where pairs are so large that a page of
+// them is more than a scan may return, it goes on in smaller pages.
 func scanAll(ctx context.Context, tx store.Tx, r store.Range, fn func(store.KeyValue) error) error {
 	for limit := scanPage; ; {
 		pairs, err := tx.Scan(ctx, r, limit)
 		if errors.Is(err, store.ErrTooLarge) && limit > 1 {
-			limit /= 2 // the values are large
+			limit /= 4
 			continue
 		}
 		if err != nil {
