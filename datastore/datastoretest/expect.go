@@ -166,7 +166,7 @@ func (e *env) wantEvents(got []string, want ...string) {
 // selectorList reads "a:1 b:2".
 func selectorList(text string) []*spirev1.Selector {
 	var selectors []*spirev1.Selector
-	for _, s := range strings.Fields(text) {
+	for s := range strings.FieldsSeq(text) {
 		typ, value, _ := strings.Cut(s, ":")
 		selectors = append(selectors, &spirev1.Selector{Type: typ, Value: value})
 	}

@@ -26,7 +26,7 @@ type conformanceTest struct {
 // Run runs the suite, each test as a subtest of t.
 func Run(t *testing.T, open Open) {
 	for _, tests := range [][]conformanceTest{
-		bundleTests, pruneBundleTests, authorityTests,
+		bundleTests, pruneBundleTests, authorityTests, nodeTests, nodeListTests,
 	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
