@@ -19,6 +19,7 @@ var caJournalTests = []conformanceTest{
 	{"2.9 T37 FetchCAJournal returns the newest of several", fetchJournal},
 	{"2.9 7.2 PruneCAJournals", pruneJournals},
 	{"2.9 PruneCAJournals with one that does not decode prunes nothing", pruneCorruptJournals},
+	{"2.9 PruneCAJournals keeps what changes meanwhile", pruneChangedJournals},
 	{"2.9 CA journals: logs", journalLogs},
 	{"2.9 T40 parallel SetCAJournal", setJournalParallel},
 	{"2.0 CA journals: inputs are left alone, results are private", journalsAreCopied},
@@ -178,6 +179,21 @@ func pruneCorruptJournals(e *env) {
 	err := e.PruneCAJournals(e.ctx(), 100)
 	e.failsWith(err, codes.Internal, "desc = unable to unmarshal entries from CA journal record: ")
 	e.hasJournals(journalWith(1, expired, "a"), journalWith(2, []byte("\xff"), "a"), journalWith(3, expired, "a"))
+}
+
+func pruneChangedJournals(e *env) {
+	expired, live := e.journalData([]int64{1}, nil, nil), e.journalData([]int64{101}, nil, nil)
+	for id := range 3 {
+		e.addJournal("a", expired, uint(id)+1)
+	}
+	d := e.between(func() {
+		for id, data := range [][]byte{live, []byte("\xff")} {
+			_, err := e.SetCAJournal(e.ctx(), journalWith(uint(id)+1, data, "a"))
+			e.succeeds(err)
+		}
+	})
+	e.succeeds(d.PruneCAJournals(e.ctx(), 100))
+	e.hasJournals(journalWith(1, live, "a"), journalWith(2, []byte("\xff"), "a"))
 }
 
 func journalLogs(e *env) {

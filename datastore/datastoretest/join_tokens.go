@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/spire-raft/spire-raft/datastore"
+	recordsv1 "github.com/spire-raft/spire-raft/proto/records/v1"
 	"github.com/spire-raft/spire-raft/records"
 )
 
@@ -19,6 +20,7 @@ var joinTokenTests = []conformanceTest{
 	{"2.7 DeleteJoinToken: one of many succeeds", deleteJoinTokenParallel},
 	{"2.7 7.2 PruneJoinTokens keeps the second of its time", pruneJoinTokens},
 	{"2.7 PruneJoinTokens prunes any number", pruneManyJoinTokens},
+	{"2.7 PruneJoinTokens keeps what changes meanwhile", pruneChangedJoinTokens},
 	{"2.7 join tokens: no events, no logs", joinTokensAreSilent},
 	{"2.0 join tokens: texts that are not UTF-8 are refused", joinTokenNotUTF8},
 	{"2.0 join tokens: what does not decode fails without telling the token", damagedJoinToken},
@@ -137,11 +139,28 @@ func pruneJoinTokens(e *env) {
 }
 
 func pruneManyJoinTokens(e *env) {
-	for i := range 1500 {
-		e.addToken(fmt.Sprint(i), expiry)
+	tokens := make([]*recordsv1.JoinToken, 2500)
+	for i := range tokens {
+		tokens[i] = &recordsv1.JoinToken{Token: fmt.Sprint(i), Expiry: expiry.Unix()}
 	}
+	plant(e, records.JoinTokens, tokens...)
 	e.succeeds(e.PruneJoinTokens(e.ctx(), expiry.Add(time.Second)))
 	same(e, e.keyCount(), 0, "keys")
+}
+
+func pruneChangedJoinTokens(e *env) {
+	for _, token := range []string{"a", "b", "c"} {
+		e.addToken(token, expiry)
+	}
+	d := e.between(func() {
+		e.succeeds(e.DeleteJoinToken(e.ctx(), "a"))
+		e.succeeds(e.DeleteJoinToken(e.ctx(), "b"))
+		e.addToken("b", expiry.Add(time.Second))
+	})
+	e.succeeds(d.PruneJoinTokens(e.ctx(), expiry.Add(time.Second)))
+	e.hasToken("a", nil)
+	e.hasToken("b", &datastore.JoinToken{Token: "b", Expiry: expiry.Add(time.Second)})
+	e.hasToken("c", nil)
 }
 
 func joinTokensAreSilent(e *env) {

@@ -23,6 +23,7 @@ var nodeDeleteTests = []conformanceTest{
 	{"2.5.7 7.2 PruneAttestedExpiredNodes: who is pruned", pruneNodes},
 	{"2.5.7 PruneAttestedExpiredNodes prunes no more than its batch", pruneNodesBatch},
 	{"2.5.7 PruneAttestedExpiredNodes: a batch of 0 is 1000", pruneNodesDefaultBatch},
+	{"2.5.7 PruneAttestedExpiredNodes keeps who changes meanwhile", pruneNodesChangedMeanwhile},
 	{"2.5.7 PruneAttestedExpiredNodes deletes as DeleteAttestedNode does", pruneNodesCascades},
 	{"2.5.7 PruneAttestedExpiredNodes: a batch too large for a transaction", pruneNodesTooLarge},
 	{"2.5.6 2.5.7 nodes: logs", pruneNodesLogs},
@@ -226,11 +227,14 @@ func (e *env) wantNodeCount(want int) {
 }
 
 func pruneNodesBatch(e *env) {
+	banned, final := joinTokenNode("banned"), joinTokenNode("final") // take no places in a batch
+	banned.CertSerialNumber, final.CanReattest = "", false
+	plant(e, records.Nodes, banned, final)
 	e.addExpired("n", 5)
 	kept := joinTokenNode("kept")
 	kept.CertNotAfter++
 	e.addNodes(kept)
-	for _, want := range []int{4, 2, 1, 1} {
+	for _, want := range []int{6, 4, 3, 3} {
 		e.succeeds(e.PruneAttestedExpiredNodes(e.ctx(), expiry.Add(1), false, 2))
 		e.wantNodeCount(want)
 	}
@@ -242,13 +246,38 @@ func pruneNodesBatch(e *env) {
 }
 
 func pruneNodesDefaultBatch(e *env) {
-	for i := range 1003 {
-		plant(e, records.Nodes, joinTokenNode(fmt.Sprint(i)))
+	nodes := make([]*spirev1.AttestedNode, 2003)
+	for i := range nodes {
+		nodes[i] = joinTokenNode(fmt.Sprint(i))
 	}
+	plant(e, records.Nodes, nodes...)
 	e.succeeds(e.PruneAttestedExpiredNodes(e.ctx(), expiry.Add(1), false, 0))
-	e.wantNodeCount(3)
+	e.wantNodeCount(1003)
 	e.succeeds(e.PruneAttestedExpiredNodes(e.ctx(), expiry.Add(1), false, -7))
+	e.wantNodeCount(3)
+	e.succeeds(e.PruneAttestedExpiredNodes(e.ctx(), expiry.Add(1), false, 5000))
 	e.wantNodeCount(0)
+}
+
+// pruneNodesChangedMeanwhile changes nodes after they were found to be expired.
+func pruneNodesChangedMeanwhile(e *env) {
+	e.addExpired("n", 4)
+	renewed, banned := joinTokenNode("n0"), joinTokenNode("n1")
+	renewed.CertNotAfter++
+	banned.CertSerialNumber = ""
+	d := e.between(func() {
+		_, err := e.UpdateAttestedNode(e.ctx(), renewed, nil)
+		e.succeeds(err)
+		_, err = e.UpdateAttestedNode(e.ctx(), banned, nil)
+		e.succeeds(err)
+		_, err = e.DeleteAttestedNode(e.ctx(), "n2")
+		e.succeeds(err)
+	})
+	e.succeeds(d.PruneAttestedExpiredNodes(e.ctx(), expiry.Add(1), false, 0))
+	e.hasNode(renewed)
+	e.hasNode(banned)
+	e.hasNoNode("n3")
+	e.wantEvents(e.nodeEvents(), "n0", "n1", "n2", "n3", "n0", "n1", "n2", "n3")
 }
 
 func pruneNodesCascades(e *env) {

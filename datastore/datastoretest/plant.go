@@ -12,34 +12,42 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// plant stores an object as the layout of records says, without a DataStore,
-// which would refuse some.
-func plant[T any](e *env, kind *records.Kind[T], object T) {
+// plant stores objects as the layout of records says, in one transaction and
+// without a DataStore, which would refuse some.
+func plant[T any](e *env, kind *records.Kind[T], objects ...T) {
 	e.Helper()
-	ctx := e.ctx()
-	_, err := store.Update(ctx, e.stores[0], func(tx store.Tx) error {
-		value, err := kind.Encode(records.Item[T]{Object: object})
-		if err != nil {
-			return err
-		}
-		number, err := tx.Sequence(kind.Counter())
-		if err != nil {
-			return err
-		}
-		patch := store.Patch{Sequence: number, Target: store.PatchValue}
-		if err := tx.Put(kind.Key(kind.ID(object)), value, patch); err != nil {
-			return err
-		}
-		for _, r := range kind.Indexes(object) {
-			key, offset := kind.UnnumberedIndexKey(r)
-			patch := store.Patch{Sequence: number, Target: store.PatchKey, Offset: offset}
-			if err := tx.Put(key, []byte(r.Data), patch); err != nil {
+	_, err := store.Update(e.ctx(), e.stores[0], func(tx store.Tx) error {
+		for _, object := range objects {
+			if err := plantIn(tx, kind, object); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	e.succeeds(err)
+}
+
+func plantIn[T any](tx store.Tx, kind *records.Kind[T], object T) error {
+	value, err := kind.Encode(records.Item[T]{Object: object})
+	if err != nil {
+		return err
+	}
+	number, err := tx.Sequence(kind.Counter())
+	if err != nil {
+		return err
+	}
+	patch := store.Patch{Sequence: number, Target: store.PatchValue}
+	if err := tx.Put(kind.Key(kind.ID(object)), value, patch); err != nil {
+		return err
+	}
+	for _, r := range kind.Indexes(object) {
+		key, offset := kind.UnnumberedIndexKey(r)
+		patch := store.Patch{Sequence: number, Target: store.PatchKey, Offset: offset}
+		if err := tx.Put(key, []byte(r.Data), patch); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // damage replaces the stored value of an object by one that doesn't decode.
@@ -67,6 +75,32 @@ func (e *env) keyCount() int {
 	n, _, err := e.stores[0].Count(e.ctx(), store.Linearizable(), store.Range{})
 	e.succeeds(err)
 	return n
+}
+
+// between returns one more DataStore, whose first transaction that writes begins
+// after hook has run. What prunes looks for what to prune before.
+func (e *env) between(hook func()) *datastore.DataStore {
+	e.Helper()
+	hooked := &hookedStore{Store: e.stores[0], hook: hook}
+	d, err := datastore.New(hooked, datastore.Config{Clock: e.clock.Now})
+	e.succeeds(err)
+	e.Cleanup(func() { e.succeeds(d.Close()) })
+	return d
+}
+
+type hookedStore struct {
+	store.Store
+
+	once sync.Once
+	hook func()
+}
+
+// Begin implements [store.Store].
+func (s *hookedStore) Begin(ctx context.Context, opts store.TxOptions) (store.Tx, error) {
+	if !opts.ReadOnly {
+		s.once.Do(s.hook)
+	}
+	return s.Store.Begin(ctx, opts)
 }
 
 // logging returns one more DataStore, and what it logs.

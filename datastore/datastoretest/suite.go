@@ -27,7 +27,7 @@ type conformanceTest struct {
 func Run(t *testing.T, open Open) {
 	for _, tests := range [][]conformanceTest{
 		bundleTests, pruneBundleTests, authorityTests, nodeTests, nodeListTests,
-		nodeDeleteTests, nodeSelectorTests, joinTokenTests, federationTests, caJournalTests,
+		nodeDeleteTests, nodeSelectorTests, joinTokenTests, federationTests, caJournalTests, contextTests,
 	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
