@@ -23,6 +23,7 @@ var nodeDeleteTests = []conformanceTest{
 	{"2.5.7 7.2 PruneAttestedExpiredNodes: who is pruned", pruneNodes},
 	{"2.5.7 PruneAttestedExpiredNodes prunes no more than its batch", pruneNodesBatch},
 	{"2.5.7 PruneAttestedExpiredNodes: a batch of 0 is 1000", pruneNodesDefaultBatch},
+	{"2.5.7 PruneAttestedExpiredNodes prunes first who expired first", pruneNodesOrder},
 	{"2.5.7 PruneAttestedExpiredNodes keeps who changes meanwhile", pruneNodesChangedMeanwhile},
 	{"2.5.7 PruneAttestedExpiredNodes deletes as DeleteAttestedNode does", pruneNodesCascades},
 	{"2.5.7 PruneAttestedExpiredNodes: a batch too large for a transaction", pruneNodesTooLarge},
@@ -257,6 +258,18 @@ func pruneNodesDefaultBatch(e *env) {
 	e.wantNodeCount(3)
 	e.succeeds(e.PruneAttestedExpiredNodes(e.ctx(), expiry.Add(1), false, 5000))
 	e.wantNodeCount(0)
+}
+
+func pruneNodesOrder(e *env) {
+	for i, expired := range []int64{3, 1, 4, 1, 5} {
+		n := joinTokenNode(fmt.Sprint("n", i))
+		n.CertNotAfter = expired
+		e.addNodes(n)
+	}
+	for range 3 {
+		e.succeeds(e.PruneAttestedExpiredNodes(e.ctx(), expiry, false, 1))
+	}
+	e.wantEvents(e.nodeEvents()[5:], "n1", "n3", "n0")
 }
 
 // pruneNodesChangedMeanwhile changes nodes after they were found to be expired.
