@@ -250,7 +250,7 @@ func (c collection[T]) each(ctx context.Context, tx store.Tx, q query[T], fn fun
 
 // objects returns what items hold. No items give nil.
 func objects[T any](items []records.Item[T]) []T {
-	var all []T
+	all := slices.Grow([]T(nil), len(items))
 	for _, item := range items {
 		all = append(all, item.Object)
 	}

@@ -109,7 +109,8 @@ func (c collection[T]) withIDs(ids []string) filter {
 }
 
 // indexPostings are the records of an index with one value. A page is read when
-// it is needed, and each is larger than the one before.
+// it is needed, and each is larger than the one before, unless most of that was
+// skipped.
 type indexPostings struct {
 	tx           store.Tx
 	kind         indexReader
@@ -117,6 +118,7 @@ type indexPostings struct {
 
 	read  []store.KeyValue // the page, without what was passed
 	limit int              // of the page; 0 before the first
+	hits  int              // how many of the page were returned
 	last  bool             // there is nothing behind the page
 }
 
@@ -130,13 +132,19 @@ func (l *indexPostings) seek(ctx context.Context, from uint64) (records.Posting,
 		passed := sort.Search(len(l.read), func(i int) bool { return number(l.read[i].Key) >= from })
 		l.read = l.read[passed:]
 		if len(l.read) > 0 {
+			l.hits++
 			p, err := l.kind.Posting(l.read[0].Key, l.read[0].Value)
 			return p, err == nil, err
 		}
 		if l.last {
 			return records.Posting{}, false, nil
 		}
-		l.limit = min(max(2*l.limit, postingsPageMin), postingsPageMax)
+		if 8*l.hits > l.limit {
+			l.limit = min(2*l.limit, postingsPageMax)
+		} else {
+			l.limit = postingsPageMin // what is asked for lies far apart
+		}
+		l.hits = 0
 		start, end := l.kind.IndexAfter(l.field, l.value, max(from, 1)-1)
 		var err error
 		l.read, err = l.tx.Scan(ctx, store.Range{Start: start, End: end}, l.limit)
@@ -199,13 +207,17 @@ func (l *intersection) seek(ctx context.Context, from uint64) (records.Posting, 
 // it and the size of its set. A nil keep keeps all.
 type union struct {
 	keep    func(hits, size uint64) bool
-	waiting heads      // lists and the next that they have, by number
-	passed  []postings // lists whose next is not known
+	waiting heads   // lists whose next is known, by its number
+	passed  []*head // those whose next is not
 	found   records.Posting
 }
 
 func newUnion(lists []postings, keep func(hits, size uint64) bool) *union {
-	return &union{keep: keep, passed: lists}
+	u := &union{keep: keep}
+	for _, list := range lists {
+		u.passed = append(u.passed, &head{list: list})
+	}
+	return u
 }
 
 func (l *union) seek(ctx context.Context, from uint64) (records.Posting, bool, error) {
@@ -217,13 +229,14 @@ func (l *union) seek(ctx context.Context, from uint64) (records.Posting, bool, e
 		for len(l.waiting) > 0 && l.waiting[0].next.Number < from {
 			l.pass()
 		}
-		for _, list := range l.passed {
-			next, ok, err := list.seek(ctx, from)
-			if err != nil {
+		for _, h := range l.passed {
+			var ok bool
+			var err error
+			if h.next, ok, err = h.list.seek(ctx, from); err != nil {
 				return records.Posting{}, false, err
 			}
 			if ok {
-				heap.Push(&l.waiting, head{list: list, next: next})
+				heap.Push(&l.waiting, h)
 			}
 		}
 		l.passed = l.passed[:0]
@@ -244,24 +257,25 @@ func (l *union) seek(ctx context.Context, from uint64) (records.Posting, bool, e
 
 // pass goes beyond the next of the first list.
 func (l *union) pass() {
-	l.passed = append(l.passed, heap.Pop(&l.waiting).(head).list)
+	l.passed = append(l.passed, heap.Pop(&l.waiting).(*head))
 }
 
-// head is a list and the first of it that has not been passed.
+// head is a list and the first of it that has not been passed. A heap of
+// pointers moves them without allocating.
 type head struct {
 	list postings
 	next records.Posting
 }
 
 // heads is a heap by number.
-type heads []head
+type heads []*head
 
 func (h heads) Len() int           { return len(h) }
 func (h heads) Less(i, j int) bool { return h[i].next.Number < h[j].next.Number }
 func (h heads) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
 // Push implements [heap.Interface].
-func (h *heads) Push(x any) { *h = append(*h, x.(head)) }
+func (h *heads) Push(x any) { *h = append(*h, x.(*head)) }
 
 // Pop implements [heap.Interface].
 func (h *heads) Pop() any {
