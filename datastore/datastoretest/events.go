@@ -110,9 +110,9 @@ func (e *env) createEvents(s eventStream, objects ...string) {
 	}
 }
 
-// wantEvents fails unless every store has these events and no others in a
+// wantStream fails unless every store has these events and no others in a
 // stream.
-func (e *env) wantEvents(s eventStream, want ...simpleEvent) {
+func (e *env) wantStream(s eventStream, want ...simpleEvent) {
 	e.Helper()
 	for i, ds := range e.all {
 		got, err := s.list(ds, e.ctx(), 0, 0, datastore.RequireCurrent)
@@ -124,7 +124,7 @@ func (e *env) wantEvents(s eventStream, want ...simpleEvent) {
 
 func eventsNone(e *env) {
 	for _, s := range eventStreams {
-		e.wantEvents(s)
+		e.wantStream(s)
 		for _, bounds := range [][2]uint{{1, 0}, {0, 1}} {
 			got, err := s.list(e.DataStore, e.ctx(), bounds[0], bounds[1], datastore.TolerateStale)
 			if err != nil || got == nil || len(got) > 0 {
@@ -139,8 +139,8 @@ func eventsCount(e *env) {
 	e.createEvents(eventStreams[1], "n1")
 	e.createEntries(workload("c", "a:1"))
 	e.createEvents(eventStreams[1], "n2")
-	e.wantEvents(eventStreams[0], simpleEvent{1, "a"}, simpleEvent{2, "b"}, simpleEvent{3, "c"})
-	e.wantEvents(eventStreams[1], simpleEvent{1, "n1"}, simpleEvent{2, "n2"})
+	e.wantStream(eventStreams[0], simpleEvent{1, "a"}, simpleEvent{2, "b"}, simpleEvent{3, "c"})
+	e.wantStream(eventStreams[1], simpleEvent{1, "n1"}, simpleEvent{2, "n2"})
 }
 
 func eventsBounds(e *env) {
@@ -236,7 +236,7 @@ func eventsPrune(e *env) {
 			if err := s.prune(e.DataStore, e.ctx(), age); err != nil {
 				e.Error(err)
 			}
-			e.wantEvents(s, left...)
+			e.wantStream(s, left...)
 		}
 		a, b := simpleEvent{1, "a"}, simpleEvent{2, "b"}
 		prune(time.Hour, a, b)
@@ -256,7 +256,7 @@ func eventsPruneKeepsCounter(e *env) {
 			e.Fatal(err)
 		}
 		e.createEvents(s, "c")
-		e.wantEvents(s, simpleEvent{3, "c"})
+		e.wantStream(s, simpleEvent{3, "c"})
 	}
 }
 
@@ -276,6 +276,6 @@ func eventsForTesting(e *env) {
 				e.Error(err)
 			}
 		}
-		e.wantEvents(s, simpleEvent{1, "a"}, simpleEvent{3, "d"}, simpleEvent{6, "c"}, simpleEvent{7, "e"})
+		e.wantStream(s, simpleEvent{1, "a"}, simpleEvent{3, "d"}, simpleEvent{6, "c"}, simpleEvent{7, "e"})
 	}
 }
