@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,10 +25,11 @@ func gathered(tb testing.TB, r *prometheus.Registry) map[string]float64 {
 	out := make(map[string]float64)
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			name := f.GetName()
+			parts := []string{f.GetName()}
 			for _, l := range m.GetLabel() {
-				name += "/" + l.GetValue()
+				parts = append(parts, l.GetValue())
 			}
+			name := strings.Join(parts, "/")
 			switch {
 			case m.GetHistogram() != nil:
 				out[name] = float64(m.GetHistogram().GetSampleCount())
