@@ -61,6 +61,8 @@ type Node struct {
 	trusted    trusted
 	diverged   atomic.Bool
 
+	handingOver atomic.Int32 // calls of TransferLeadership under way
+
 	notify   chan bool             // raft's news of this node's leadership
 	observed chan raft.Observation // raft's news of other leaders
 	observer *raft.Observer
@@ -148,8 +150,8 @@ func (n *Node) explain(err error) error {
 	return err
 }
 
-// fail stops the node for good after a storage error: what it would write or
-// read from now on can't be trusted, nor can it know whether what it was
+// fail stops the node for good, after a storage error as a rule: what it would
+// write or read from now on can't be trusted, nor can it know whether what it was
 // writing is on disk. Requests under way end in ErrUnknownOutcome, later ones,
 // reads included, in ErrFailed, until the process opens the node anew.
 func (n *Node) fail(cause error) {
@@ -162,7 +164,7 @@ func (n *Node) fail(cause error) {
 	why := n.failed
 	n.mu.Unlock()
 
-	n.log.Error("storage failed, this node stops itself", "error", cause)
+	n.log.Error("this node stops itself", "error", cause)
 	n.end()
 	n.spawn(func(ctx context.Context) {
 		n.Runner.End(why)
