@@ -154,19 +154,9 @@ func readGolden(t *testing.T, name string) []byte {
 	return data
 }
 
-// saveGolden packs the file at path, up to the end of its last page in use.
+// saveGolden packs the file at path, unless there is a golden one.
 func saveGolden(t *testing.T, path, name string) {
 	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const page = 4096
-	used := len(bytes.TrimRight(data, "\x00"))
-	data = data[:(used+page-1)/page*page]
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
 		t.Logf("%s exists and stays as it is", name)
@@ -176,7 +166,7 @@ func saveGolden(t *testing.T, path, name string) {
 		t.Fatal(err)
 	}
 	w := gzip.NewWriter(f)
-	_, err = w.Write(data)
+	_, err = w.Write(readUsed(t, path))
 	if err := errors.Join(err, w.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
