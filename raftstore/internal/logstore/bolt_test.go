@@ -50,11 +50,18 @@ func writeLog(t *testing.T, path string) []byte {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return readUsed(t, path)
+}
+
+// readUsed returns a file up to the end of its last page that is in use: what
+// lies behind it is room to grow.
+func readUsed(t *testing.T, path string) []byte {
+	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const page = 4096 // what lies behind the last page in use is room to grow
+	const page = 4096
 	used := len(bytes.TrimRight(data, "\x00"))
 	return data[:(used+page-1)/page*page]
 }
