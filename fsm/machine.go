@@ -79,6 +79,12 @@ type Machine struct {
 	done     chan struct{} // closed when Close has finished
 }
 
+// Exists tells whether a directory has a machine's database.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, stateName))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Open opens the machine in a directory, and creates it where there is none.
 //
 // It reads the whole database file and verifies it, which takes about a second
@@ -110,7 +116,7 @@ func (m *Machine) open() error {
 		return err
 	}
 	path := filepath.Join(m.opts.Dir, stateName)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	if !Exists(m.opts.Dir) {
 		if err := createDatabase(path, &m.opts); err != nil {
 			return err
 		}
