@@ -15,8 +15,10 @@ import (
 // bootstrap makes this node the only server of a new cluster, and waits until
 // it leads.
 func (n *Node) bootstrap(ctx context.Context) error {
-	if err := n.checkNoCluster(ctx); err != nil {
-		return err
+	if !n.admitted {
+		if err := n.checkNoCluster(ctx); err != nil {
+			return err
+		}
 	}
 	f := n.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter,

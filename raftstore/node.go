@@ -35,18 +35,20 @@ type Node struct {
 	id         identity.Identity
 	advertised string // where peers reach this node
 
-	// What the node runs on, from the disk up. Open sets them in this order,
-	// Close releases them in the reverse one.
+	// What the node runs on. Open sets them in this order: what can be refused
+	// comes before what makes a file. Close first ends what others can call:
+	// gossip, raft with the transport, the clients; then every goroutine; and
+	// then it releases the files, in the reverse order.
 	unlock    func() error
-	logs      *logstore.Store
-	machine   *machine
 	addresses *addressbook.Book
 	disk      *disk.Watcher
-	transport *transport.Transport
+	transport *transport.Transport // takes no connection before started
 	clients   *rpc.Peers
+	gossip    *gossip.Gossip
+	machine   *machine
+	logs      *logstore.Store
 	raftNet   *raftTransport
 	raft      *raft.Raft
-	gossip    *gossip.Gossip
 	proposer  *proposer
 	metrics   *metrics
 	unmetric  func()
@@ -59,6 +61,7 @@ type Node struct {
 	watchers   watchers
 	changes    chan struct{} // holds a token while the configuration is being changed
 	trusted    trusted
+	admitted   bool // consult has found that the node may start its cluster, or has joined it
 	diverged   atomic.Bool
 
 	handingOver atomic.Int32 // calls of TransferLeadership under way
@@ -252,14 +255,14 @@ func (n *Node) shutdown() error {
 // release gives back the data directory. Open uses it too, when it gives up.
 func (n *Node) release() error {
 	var errs []error
-	if n.disk != nil {
-		n.disk.Close()
+	if n.logs != nil {
+		errs = append(errs, n.logs.Close())
 	}
 	if n.machine != nil {
 		errs = append(errs, n.machine.Close())
 	}
-	if n.logs != nil {
-		errs = append(errs, n.logs.Close())
+	if n.disk != nil {
+		n.disk.Close()
 	}
 	if n.unlock != nil {
 		errs = append(errs, n.unlock())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -55,7 +56,10 @@ func Init(dir, clusterID, nodeID string) (Identity, error) {
 //
 // Errors name what is wrong and what helps: a directory that is locked,
 // damaged, of another cluster or of a newer format, credentials that don't fit
-// it, an address in use, a refused token.
+// it, an address in use, a refused token. Whatever is wrong, Open looks for it
+// before it makes or writes to any file, so that a refused Open leaves the
+// directory as it was. All that it may leave are the files that it locks, which
+// hold no data.
 func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -77,21 +81,12 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.rounds = rounds{confirm: n.confirm, spawn: n.spawn}
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
-	if err := n.openDir(); err != nil {
-		n.cancel()
-		return nil, errors.Join(err, n.release())
-	}
-	if err := n.openNetwork(ctx); err != nil {
-		n.cancel()
-		return nil, errors.Join(err, n.release())
-	}
-	if err := n.startRaft(); err != nil {
-		n.cancel()
-		n.clients.Close()
-		if n.gossip != nil {
-			err = errors.Join(err, n.gossip.Close())
+	for _, step := range []func(context.Context) error{
+		n.claimDir, n.openNetwork, n.consult, n.openFiles, n.startRaft,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, n.abandon())
 		}
-		return nil, errors.Join(err, n.transport.Close(), n.release())
 	}
 	// From here on the node runs, and Close undoes everything.
 	if err := n.enter(ctx); err != nil {
@@ -100,8 +95,25 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// openDir opens the data directory and all that is in it.
-func (n *Node) openDir() (err error) {
+// abandon undoes what Open has done so far.
+func (n *Node) abandon() error {
+	n.cancel()
+	var errs []error
+	if n.gossip != nil {
+		errs = append(errs, n.gossip.Close())
+	}
+	if n.clients != nil {
+		n.clients.Close()
+	}
+	if n.transport != nil {
+		errs = append(errs, n.transport.Close())
+	}
+	n.running.Wait()
+	return errors.Join(append(errs, n.release())...)
+}
+
+// claimDir finds out whose data directory it is, and keeps others out of it.
+func (n *Node) claimDir(context.Context) (err error) {
 	dir := n.cfg.Dir
 	if n.id, err = identity.Load(dir); err != nil {
 		return err
@@ -110,21 +122,9 @@ func (n *Node) openDir() (err error) {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, leftFile)); err == nil {
-		return fmt.Errorf("data directory %s: %w", dir, ErrRemoved)
+		return fmt.Errorf("data directory %s: %w; delete it, and Init a new one with a new node id", dir, ErrRemoved)
 	}
 	n.log = n.log.With("node", n.id.NodeID)
-	n.logs, err = logstore.Open(logstore.Options{Path: filepath.Join(dir, logFile), OnFailure: n.fail, Wrap: n.guardLog})
-	if err != nil {
-		return err
-	}
-	m, err := fsm.Open(fsm.Options{Dir: dir, ClusterID: n.id.ClusterID, Log: n.log})
-	if err != nil {
-		return err
-	}
-	n.machine = &machine{Machine: m, onFailure: n.fail, onConfiguration: n.configured}
-	if err := n.checkLog(); err != nil {
-		return err
-	}
 	n.addresses = addressbook.Open(dir, n.log)
 	n.disk, err = disk.Watch(disk.Config{
 		Dir:          dir,
@@ -135,30 +135,103 @@ func (n *Node) openDir() (err error) {
 	return err
 }
 
-// keyCurrentTerm is where raft keeps its term in the log store.
-var keyCurrentTerm = []byte("CurrentTerm")
+// openFiles opens the state and the log. It makes either, and writes to the
+// log, only when what is there of both is found to be in order.
+func (n *Node) openFiles(context.Context) (err error) {
+	there := fsm.Exists(n.cfg.Dir)
+	if there {
+		if err := n.openMachine(); err != nil {
+			return err
+		}
+	}
+	if err := n.checkLog(); err != nil {
+		return err
+	}
+	if !there {
+		if err := n.openMachine(); err != nil {
+			return err
+		}
+	}
+	n.logs, err = logstore.Open(logstore.Options{Path: n.logPath(), OnFailure: n.fail, Wrap: n.guardLog, Verified: true})
+	return err
+}
 
-// checkLog returns ErrCorrupt where the log is not the one of the state, or
-// entries are missing between the two: one of them was replaced or lost.
-func (n *Node) checkLog() error {
-	first, err := n.logs.FirstIndex()
+func (n *Node) logPath() string { return filepath.Join(n.cfg.Dir, logFile) }
+
+func (n *Node) openMachine() error {
+	m, err := fsm.Open(fsm.Options{Dir: n.cfg.Dir, ClusterID: n.id.ClusterID, Log: n.log})
 	if err != nil {
 		return err
 	}
-	at := n.machine.Position().Index
-	if _, err := n.logs.GetUint64(keyCurrentTerm); err != nil && at > 0 {
-		return fmt.Errorf("%w: the state is at index %d, but the log %s is lost, and with it whom this node voted for; delete the data directory and join again with a new node id",
-			store.ErrCorrupt, at, filepath.Join(n.cfg.Dir, logFile))
+	n.machine = &machine{Machine: m, onFailure: n.fail, onConfiguration: n.configured}
+	return nil
+}
+
+// keyCurrentTerm is where raft keeps its term in the log store.
+var keyCurrentTerm = []byte("CurrentTerm")
+
+// lostCure is what helps where the log is lost, and with it what this node has
+// promised to others.
+const lostCure = "remove this node from the cluster, delete the data directory and join again with a new node id"
+
+// checkLog returns ErrCorrupt where the log is damaged, where it is not the one
+// of the state, or where entries are missing between the two: one of them was
+// replaced or lost. Of the entries it reads those that the state lacks, which
+// are those that raft reads when it starts. It changes nothing.
+func (n *Node) checkLog() (err error) {
+	at := uint64(0)
+	if n.machine != nil {
+		at = n.machine.Position().Index
+	}
+	log, err := logstore.OpenReadOnly(n.logPath())
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && at == 0:
+		return nil // a new node
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: the state is at index %d, but the log %s is lost, and with it whom this node voted for; %s",
+			store.ErrCorrupt, at, n.logPath(), lostCure)
+	case errors.Is(err, store.ErrCorrupt):
+		return fmt.Errorf("%w; %s", err, lostCure)
+	case err != nil:
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	if err := checkEntries(log, at); err != nil {
+		return fmt.Errorf("%s: %w; %s", n.logPath(), err, lostCure)
+	}
+	return nil
+}
+
+// checkEntries reads the term and the entries behind the index that the state
+// is at.
+func checkEntries(log *logstore.Store, at uint64) error {
+	switch _, err := log.GetUint64(keyCurrentTerm); {
+	case errors.Is(err, store.ErrFailed):
+		return err
+	case err != nil && at > 0:
+		return fmt.Errorf("%w: the state is at index %d, but the log has no term: it is not the one of the state", store.ErrCorrupt, at)
+	}
+	first, err1 := log.FirstIndex()
+	last, err2 := log.LastIndex()
+	if err := errors.Join(err1, err2); err != nil {
+		return err
 	}
 	if first > at+1 {
-		return fmt.Errorf("%w: the log begins at index %d, but the state ends at %d; delete the data directory and join again with a new node id",
-			store.ErrCorrupt, first, at)
+		return fmt.Errorf("%w: the log begins at index %d, but the state ends at %d", store.ErrCorrupt, first, at)
+	}
+	for i := max(first, at+1); first > 0 && i <= last; i++ {
+		switch err := log.GetLog(i, new(raft.Log)); {
+		case errors.Is(err, raft.ErrLogNotFound):
+			return fmt.Errorf("%w: entry %d is missing", store.ErrCorrupt, i)
+		case err != nil:
+			return err
+		}
 	}
 	return nil
 }
 
 // openNetwork opens the listener, checks that the certificate is this node's,
-// and starts gossip.
+// and starts gossip. Nothing of what others send is taken before the node runs.
 func (n *Node) openNetwork(ctx context.Context) error {
 	bundle, err := n.cfg.Credentials.Load()
 	if err != nil {
@@ -176,20 +249,17 @@ func (n *Node) openNetwork(ctx context.Context) error {
 		Credentials:   n.cfg.Credentials,
 		Authorize:     n.authorize,
 		Resolve:       n.resolve,
+		Ready:         n.started,
 		Log:           n.log,
 	})
 	if err != nil {
 		return err
 	}
 	if n.advertised, err = advertise(n.cfg.AdvertiseAddress, n.transport.Addr()); err != nil {
-		return errors.Join(err, n.transport.Close())
+		return err
 	}
 	n.clients = n.newClients()
-	if err := n.startGossip(); err != nil {
-		n.clients.Close()
-		return errors.Join(err, n.transport.Close())
-	}
-	return nil
+	return n.startGossip()
 }
 
 // advertise returns the address that peers are told.
@@ -216,14 +286,20 @@ func (n *Node) startGossip() (err error) {
 		Key:              g.Key,
 		Seeds:            g.Seeds,
 		Address:          n.advertised,
-		OnAddress:        n.learnAddress,
-		Log:              n.log,
+		OnAddress: func(node, address string) {
+			select {
+			case <-n.started: // until then a hint may not be written down
+				n.learnAddress(node, address)
+			case <-n.base.Done():
+			}
+		},
+		Log: n.log,
 	})
 	return err
 }
 
 // startRaft starts raft and everything that serves it.
-func (n *Node) startRaft() (err error) {
+func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
 	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = newRaftTransport(n.base, n.transport, n.id.NodeID, log)
@@ -273,6 +349,56 @@ func newRaft(c *raft.Config, m raft.FSM, logs raft.LogStore, stable raft.StableS
 	return raft.NewRaft(c, m, logs, stable, s, t)
 }
 
+// consult asks the nodes of the cluster, on behalf of one that has no file yet,
+// whether it may start a new cluster or join them, so that a refusal leaves it
+// without any. What only time can answer is left to enter.
+func (n *Node) consult(ctx context.Context) error {
+	if _, err := os.Stat(n.logPath()); !errors.Is(err, fs.ErrNotExist) || fsm.Exists(n.cfg.Dir) {
+		return nil
+	}
+	switch {
+	case n.cfg.Bootstrap:
+		err := n.checkNoCluster(ctx)
+		n.admitted = err == nil
+		return err
+	case n.cfg.Join != nil:
+		return n.knock(ctx)
+	}
+	return errNoCluster
+}
+
+// knock asks once to be taken in. It returns an error where asking again would
+// not help. A node that is taken in and doesn't get further may ask once more.
+func (n *Node) knock(ctx context.Context) error {
+	if _, err := tokenHash(n.cfg.Join.Token, n.id.ClusterID); err != nil {
+		return err
+	}
+	var errs []error
+	for _, address := range n.cfg.Join.Addresses {
+		err := n.joinThrough(ctx, address)
+		if err == nil {
+			n.admitted = true
+			return nil
+		}
+		if !final(err) {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("join through %s: %w", address, err))
+	}
+	return explainJoin(errors.Join(errs...), n.id.ClusterID)
+}
+
+// explainJoin adds what helps to an error of joining that doesn't tell it.
+func explainJoin(err error, clusterID string) error {
+	switch {
+	case errors.Is(err, transport.ErrOtherCluster):
+		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or Init another directory for that cluster", err, clusterID)
+	case errors.Is(err, transport.ErrUntrusted):
+		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or let both sides trust the other's authority", err, clusterID)
+	}
+	return err
+}
+
 // enter makes the node part of its cluster, where it is not yet.
 func (n *Node) enter(ctx context.Context) (err error) {
 	if n.unmetric, err = n.register(); err != nil {
@@ -285,7 +411,12 @@ func (n *Node) enter(ctx context.Context) (err error) {
 	case n.cfg.Bootstrap:
 		return n.bootstrap(ctx)
 	case n.cfg.Join != nil:
-		return n.joinCluster(ctx)
+		if n.admitted {
+			return nil
+		}
+		return explainJoin(n.joinCluster(ctx), n.id.ClusterID)
 	}
-	return fmt.Errorf("%w: set Bootstrap to start a new cluster with this node, or Join to take it into one", ErrNotMember)
+	return errNoCluster
 }
+
+var errNoCluster = fmt.Errorf("%w: set Bootstrap to start a new cluster with this node, or Join to take it into one", ErrNotMember)
