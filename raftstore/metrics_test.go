@@ -157,7 +157,7 @@ func TestMetrics_OneRegistryForTwoNodes(t *testing.T) {
 	cfg.Join = &raftstore.JoinConfig{Addresses: []string{c.nodes[0].Addr().String()}, Token: c.token()}
 	own := cfg.Registerer
 	cfg.Registerer = regs["node-1"]
-	c.openFails(cfg, nil, "register metrics", "duplicate")
+	c.openFails(cfg, nil, "register metrics", "duplicate", "a Registerer of its own")
 	if peers := c.nodes[0].Status().Peers; len(peers) != 0 {
 		t.Errorf("the node that was not opened is a member: %+v", peers)
 	}

@@ -50,8 +50,9 @@ type Node struct {
 	raftNet   *raftTransport
 	raft      *raft.Raft
 	proposer  *proposer
-	metrics   *metrics
-	unmetric  func()
+
+	metrics  *metrics
+	unmetric func() // undoes register
 
 	rounds     rounds
 	freshness  freshness

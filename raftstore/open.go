@@ -82,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
 	for _, step := range []func(context.Context) error{
-		n.claimDir, n.openNetwork, n.consult, n.openFiles, n.startRaft,
+		n.claimDir, n.register, n.openNetwork, n.consult, n.openFiles, n.startRaft,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.abandon())
@@ -109,6 +109,9 @@ func (n *Node) abandon() error {
 		errs = append(errs, n.transport.Close())
 	}
 	n.running.Wait()
+	if n.unmetric != nil {
+		n.unmetric()
+	}
 	return errors.Join(append(errs, n.release())...)
 }
 
@@ -400,10 +403,7 @@ func explainJoin(err error, clusterID string) error {
 }
 
 // enter makes the node part of its cluster, where it is not yet.
-func (n *Node) enter(ctx context.Context) (err error) {
-	if n.unmetric, err = n.register(); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
+func (n *Node) enter(ctx context.Context) error {
 	if len(n.configuration().Servers) > 0 {
 		return nil
 	}
