@@ -4,31 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
 
-	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/raftstore/internal/addressbook"
 	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/hclogslog"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
-	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
-	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
-// Files of a data directory besides the identity, the address book and the
-// machine's.
-const (
-	logFile  = "raft.db"
-	leftFile = "left"
-)
+// leftFile marks the directory of a node that has left.
+const leftFile = "left"
 
 // Identity names the cluster and the node that a data directory belongs to.
 type Identity struct {
@@ -136,101 +128,6 @@ func (n *Node) claimDir(context.Context) (err error) {
 		Log:          n.log,
 	})
 	return err
-}
-
-// openFiles opens the state and the log. It makes either, and writes to the
-// log, only when what is there of both is found to be in order.
-func (n *Node) openFiles(context.Context) (err error) {
-	there := fsm.Exists(n.cfg.Dir)
-	if there {
-		if err := n.openMachine(); err != nil {
-			return err
-		}
-	}
-	if err := n.checkLog(); err != nil {
-		return err
-	}
-	if !there {
-		if err := n.openMachine(); err != nil {
-			return err
-		}
-	}
-	n.logs, err = logstore.Open(logstore.Options{Path: n.logPath(), OnFailure: n.fail, Wrap: n.guardLog, Verified: true})
-	return err
-}
-
-func (n *Node) logPath() string { return filepath.Join(n.cfg.Dir, logFile) }
-
-func (n *Node) openMachine() error {
-	m, err := fsm.Open(fsm.Options{Dir: n.cfg.Dir, ClusterID: n.id.ClusterID, Log: n.log})
-	if err != nil {
-		return err
-	}
-	n.machine = &machine{Machine: m, onFailure: n.fail, onConfiguration: n.configured}
-	return nil
-}
-
-// keyCurrentTerm is where raft keeps its term in the log store.
-var keyCurrentTerm = []byte("CurrentTerm")
-
-// lostCure is what helps where the log is lost, and with it what this node has
-// promised to others.
-const lostCure = "remove this node from the cluster, delete the data directory and join again with a new node id"
-
-// checkLog returns ErrCorrupt where the log is damaged, where it is not the one
-// of the state, or where entries are missing between the two: one of them was
-// replaced or lost. Of the entries it reads those that the state lacks, which
-// are those that raft reads when it starts. It changes nothing.
-func (n *Node) checkLog() (err error) {
-	at := uint64(0)
-	if n.machine != nil {
-		at = n.machine.Position().Index
-	}
-	log, err := logstore.OpenReadOnly(n.logPath())
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && at == 0:
-		return nil // a new node
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: the state is at index %d, but the log %s is lost, and with it whom this node voted for; %s",
-			store.ErrCorrupt, at, n.logPath(), lostCure)
-	case errors.Is(err, store.ErrCorrupt):
-		return fmt.Errorf("%w; %s", err, lostCure)
-	case err != nil:
-		return err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	if err := checkEntries(log, at); err != nil {
-		return fmt.Errorf("%s: %w; %s", n.logPath(), err, lostCure)
-	}
-	return nil
-}
-
-// checkEntries reads the term and the entries behind the index that the state
-// is at.
-func checkEntries(log *logstore.Store, at uint64) error {
-	switch _, err := log.GetUint64(keyCurrentTerm); {
-	case errors.Is(err, store.ErrFailed):
-		return err
-	case err != nil && at > 0:
-		return fmt.Errorf("%w: the state is at index %d, but the log has no term: it is not the one of the state", store.ErrCorrupt, at)
-	}
-	first, err1 := log.FirstIndex()
-	last, err2 := log.LastIndex()
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
-	if first > at+1 {
-		return fmt.Errorf("%w: the log begins at index %d, but the state ends at %d", store.ErrCorrupt, first, at)
-	}
-	for i := max(first, at+1); first > 0 && i <= last; i++ {
-		switch err := log.GetLog(i, new(raft.Log)); {
-		case errors.Is(err, raft.ErrLogNotFound):
-			return fmt.Errorf("%w: entry %d is missing", store.ErrCorrupt, i)
-		case err != nil:
-			return err
-		}
-	}
-	return nil
 }
 
 // openNetwork opens the listener, checks that the certificate is this node's,
@@ -351,72 +248,3 @@ func newRaft(c *raft.Config, m raft.FSM, logs raft.LogStore, stable raft.StableS
 	}()
 	return raft.NewRaft(c, m, logs, stable, s, t)
 }
-
-// consult asks the nodes of the cluster, on behalf of one that has no file yet,
-// whether it may start a new cluster or join them, so that a refusal leaves it
-// without any. What only time can answer is left to enter.
-func (n *Node) consult(ctx context.Context) error {
-	if _, err := os.Stat(n.logPath()); !errors.Is(err, fs.ErrNotExist) || fsm.Exists(n.cfg.Dir) {
-		return nil
-	}
-	switch {
-	case n.cfg.Bootstrap:
-		err := n.checkNoCluster(ctx)
-		n.admitted = err == nil
-		return err
-	case n.cfg.Join != nil:
-		return n.knock(ctx)
-	}
-	return errNoCluster
-}
-
-// knock asks once to be taken in. It returns an error where asking again would
-// not help. A node that is taken in and doesn't get further may ask once more.
-func (n *Node) knock(ctx context.Context) error {
-	if _, err := tokenHash(n.cfg.Join.Token, n.id.ClusterID); err != nil {
-		return err
-	}
-	var errs []error
-	for _, address := range n.cfg.Join.Addresses {
-		err := n.joinThrough(ctx, address)
-		if err == nil {
-			n.admitted = true
-			return nil
-		}
-		if !final(err) {
-			return nil
-		}
-		errs = append(errs, fmt.Errorf("join through %s: %w", address, err))
-	}
-	return explainJoin(errors.Join(errs...), n.id.ClusterID)
-}
-
-// explainJoin adds what helps to an error of joining that doesn't tell it.
-func explainJoin(err error, clusterID string) error {
-	switch {
-	case errors.Is(err, transport.ErrOtherCluster):
-		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or Init another directory for that cluster", err, clusterID)
-	case errors.Is(err, transport.ErrUntrusted):
-		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or let both sides trust the other's authority", err, clusterID)
-	}
-	return err
-}
-
-// enter makes the node part of its cluster, where it is not yet.
-func (n *Node) enter(ctx context.Context) error {
-	if len(n.configuration().Servers) > 0 {
-		return nil
-	}
-	switch {
-	case n.cfg.Bootstrap:
-		return n.bootstrap(ctx)
-	case n.cfg.Join != nil:
-		if n.admitted {
-			return nil
-		}
-		return explainJoin(n.joinCluster(ctx), n.id.ClusterID)
-	}
-	return errNoCluster
-}
-
-var errNoCluster = fmt.Errorf("%w: set Bootstrap to start a new cluster with this node, or Join to take it into one", ErrNotMember)
