@@ -172,6 +172,9 @@ func TestNoLeader_EndsWithTheDeadline(t *testing.T) {
 		if !errors.Is(err, store.ErrNoLeader) || !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
+		if !strings.Contains(err.Error(), "see that a quorum of the voters is up") {
+			t.Errorf("error %q does not tell what helps", err)
+		}
 		return nil
 	})
 	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -211,8 +214,10 @@ func TestFullDisk_RefusesGrowthOnly(t *testing.T) {
 		if !errors.Is(err, store.ErrNoSpace) {
 			return errors.Join(errors.New("no ErrNoSpace"), err)
 		}
-		if !strings.Contains(err.Error(), "node-3") {
-			t.Errorf("error %q does not name the node", err)
+		for _, m := range []string{"node-3", "free some, or remove the node"} {
+			if !strings.Contains(err.Error(), m) {
+				t.Errorf("error %q does not mention %q", err, m)
+			}
 		}
 		return nil
 	})
