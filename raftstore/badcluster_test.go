@@ -128,6 +128,15 @@ func TestBootstrap_AgainIsANoOp(t *testing.T) {
 	}
 }
 
+// TestBootstrap_NeedsNoTimeout has a timeout that the test could not wait for.
+func TestBootstrap_NeedsNoTimeout(t *testing.T) {
+	c := newCluster(t)
+	cfg := c.config("node-1")
+	cfg.Bootstrap = true
+	cfg.Timing.HeartbeatTimeout = waitMax
+	c.mustOpen(cfg)
+}
+
 // TestBootstrap_RefusesNodeOfAnotherCluster would start a cluster with a node
 // of another one, under the name of either.
 func TestBootstrap_RefusesNodeOfAnotherCluster(t *testing.T) {
