@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/internal/filelock"
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -112,9 +113,6 @@ func Open(opts Options) (*Machine, error) {
 }
 
 func (m *Machine) open() error {
-	if err := removeTemps(m.opts.Dir); err != nil {
-		return err
-	}
 	path := filepath.Join(m.opts.Dir, stateName)
 	if !Exists(m.opts.Dir) {
 		if err := createDatabase(path, &m.opts); err != nil {
@@ -124,6 +122,9 @@ func (m *Machine) open() error {
 	db, s, err := openDatabase(path, &m.opts)
 	if err != nil {
 		return err
+	}
+	if err := removeTemps(m.opts.Dir); err != nil { // last, so that a refusal changes nothing
+		return errors.Join(err, boltfile.Guard("close", db.bolt.Close))
 	}
 	m.use(db, s)
 	return nil

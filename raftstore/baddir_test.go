@@ -60,7 +60,10 @@ var badDirs = map[string]struct {
 		store.ErrCorrupt, []string{"identity.json", "restore the file from a copy, or replace the node"},
 	},
 	"whose state is truncated": {
-		func(t *testing.T, dir string) { truncate(t, filepath.Join(dir, "state.db")) },
+		func(t *testing.T, dir string) {
+			truncate(t, filepath.Join(dir, "state.db"))
+			must(t, os.WriteFile(filepath.Join(dir, "state.tmp-1"), []byte("half a snapshot"), 0o600))
+		},
 		store.ErrCorrupt, []string{"state.db", "truncated", restoreCure},
 	},
 	"whose log is truncated": {
