@@ -93,6 +93,17 @@ var badDirs = map[string]struct {
 		},
 		store.ErrCorrupt, []string{"raft.db", "fails its checksum", rejoinCure},
 	},
+	"whose last entry has a flipped bit": { // the state has it
+		func(t *testing.T, dir string) {
+			edit(t, filepath.Join(dir, "raft.db"), "logs", func(b *bbolt.Bucket) error {
+				key, value := b.Cursor().Last()
+				value = bytes.Clone(value)
+				value[len(value)/2] ^= 1
+				return b.Put(bytes.Clone(key), value)
+			})
+		},
+		store.ErrCorrupt, []string{"raft.db", "fails its checksum", rejoinCure},
+	},
 	"whose term has a flipped bit": {
 		func(t *testing.T, dir string) {
 			edit(t, filepath.Join(dir, "raft.db"), "conf", func(b *bbolt.Bucket) error {

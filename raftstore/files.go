@@ -58,8 +58,8 @@ const lostCure = "remove this node from the cluster, delete the data directory a
 
 // checkLog returns ErrCorrupt where the log is damaged, where it is not the one
 // of the state, or where entries are missing between the two: one of them was
-// replaced or lost. Of the entries it reads those that the state lacks, which
-// are those that raft reads when it starts. It changes nothing.
+// replaced or lost. Of the entries it reads those that the state lacks and the
+// last one, which are those that raft reads when it starts. It changes nothing.
 func (n *Node) checkLog() (err error) {
 	at := uint64(0)
 	if n.machine != nil {
@@ -84,8 +84,8 @@ func (n *Node) checkLog() (err error) {
 	return nil
 }
 
-// checkEntries reads the term and the entries behind the index that the state
-// is at.
+// checkEntries reads the term, the last entry, and all behind the index that the
+// state is at.
 func checkEntries(log *logstore.Store, at uint64) error {
 	switch _, err := log.GetUint64(keyCurrentTerm); {
 	case errors.Is(err, store.ErrFailed):
@@ -101,7 +101,7 @@ func checkEntries(log *logstore.Store, at uint64) error {
 	if first > at+1 {
 		return fmt.Errorf("%w: the log begins at index %d, but the state ends at %d", store.ErrCorrupt, first, at)
 	}
-	for i := max(first, at+1); first > 0 && i <= last; i++ {
+	for i := max(first, min(at+1, last)); first > 0 && i <= last; i++ {
 		switch err := log.GetLog(i, new(raft.Log)); {
 		case errors.Is(err, raft.ErrLogNotFound):
 			return fmt.Errorf("%w: entry %d is missing", store.ErrCorrupt, i)

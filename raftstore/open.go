@@ -209,7 +209,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	}
 	n.raft, err = newRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, n.raftNet)
 	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
+		return errors.Join(fmt.Errorf("start raft: %w", err), n.raftNet.Close())
 	}
 	for _, s := range n.configuration().Servers {
 		n.trust(string(s.ID)) // the log may know them before the state does
