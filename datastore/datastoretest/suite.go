@@ -26,8 +26,9 @@ type conformanceTest struct {
 // Run runs the suite, each test as a subtest of t.
 func Run(t *testing.T, open Open) {
 	for _, tests := range [][]conformanceTest{
-		bundleTests, pruneBundleTests, authorityTests, nodeTests, nodeListTests,
-		nodeDeleteTests, nodeSelectorTests, joinTokenTests, federationTests, caJournalTests, contextTests,
+		bundleTests, updateBundleTests, pruneBundleTests, authorityTests,
+		nodeTests, nodeListTests, nodeFilterTests, nodeDeleteTests, nodePruneTests, nodeSelectorTests,
+		joinTokenTests, federationTests, updateFederationTests, caJournalTests, contextTests,
 	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
