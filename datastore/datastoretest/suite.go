@@ -28,7 +28,7 @@ func Run(t *testing.T, open Open) {
 	for _, tests := range [][]conformanceTest{
 		bundleTests, updateBundleTests, pruneBundleTests, authorityTests,
 		nodeTests, nodeListTests, nodeFilterTests, nodeDeleteTests, nodePruneTests, nodeSelectorTests,
-		joinTokenTests, federationTests, updateFederationTests, caJournalTests, contextTests,
+		joinTokenTests, federationTests, updateFederationTests, caJournalTests, contextTests, modelNodeTests,
 	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
