@@ -107,7 +107,7 @@ func (m *nodeModel) list(req *datastore.ListAttestedNodesRequest) []*spirev1.Att
 		case !req.ByExpiresBefore.IsZero() && !expires.Before(req.ByExpiresBefore):
 		case !req.ValidAt.IsZero() && expires.Before(req.ValidAt):
 		case len(req.BySpiffeIDs) > 0 && !slices.Contains(req.BySpiffeIDs, n.SpiffeId):
-		case by != nil && !modelMatches(selectorSet(m.selectors[n.SpiffeId]), selectorSet(by.Selectors), by.Match):
+		case by != nil && !nodeMatches(selectorSet(m.selectors[n.SpiffeId]), selectorSet(by.Selectors), by.Match):
 		default:
 			n = records.CopyNode(n)
 			if req.FetchSelectors {
@@ -129,8 +129,8 @@ func selectorSet(selectors []*spirev1.Selector) map[selectorKey]bool {
 	return set
 }
 
-// modelMatches compares the set of a node with that of a request.
-func modelMatches(has, want map[selectorKey]bool, match datastore.MatchBehavior) bool {
+// nodeMatches compares the set of a node with that of a request.
+func nodeMatches(has, want map[selectorKey]bool, match datastore.MatchBehavior) bool {
 	common := 0
 	for s := range has {
 		if want[s] {
