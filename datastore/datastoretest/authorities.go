@@ -22,6 +22,7 @@ var authorityTests = []conformanceTest{
 	{"2.2.3 TaintJWTKey", taintJWTKey},
 	{"2.2.4 RevokeJWTKey", revokeJWTKey},
 	{"2.2 T40 parallel taints all count", taintParallel},
+	{"2.2 4.2 authorities: no events, no logs", authoritiesAreSilent},
 }
 
 // authoritiesOf is the trust domain of the bundles below.
@@ -253,4 +254,23 @@ func taintParallel(e *env) {
 		want.JwtSigningKeys = append(want.JwtSigningKeys, &spirev1.PublicKey{Kid: string(rune('a' + i)), TaintedKey: true})
 	}
 	e.hasAuthorities(want, n+1)
+}
+
+func authoritiesAreSilent(e *env) {
+	d, logs := e.logging()
+	ca := e.newCertificate(1, "one", e.clock.Now())
+	e.setAuthorities(&spirev1.Bundle{
+		RootCas: []*spirev1.Certificate{{DerBytes: ca}}, JwtSigningKeys: []*spirev1.PublicKey{{Kid: "key"}},
+	})
+	methods := authorityMethods(d)
+	for _, name := range []string{"TaintX509CA", "RevokeX509CA"} {
+		e.succeeds(methods[name](e.ctx(), authoritiesOf, hexID("one")))
+	}
+	for _, name := range []string{"TaintJWTKey", "RevokeJWTKey"} {
+		e.succeeds(methods[name](e.ctx(), authoritiesOf, "key"))
+	}
+	e.hasAuthorities(&spirev1.Bundle{}, 5)
+	same(e, logs.take(), nil, "log")
+	e.sameEvents(e.nodeEvents())
+	e.sameEvents(e.entryEvents())
 }

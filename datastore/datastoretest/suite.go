@@ -27,8 +27,9 @@ type conformanceTest struct {
 func Run(t *testing.T, open Open) {
 	for _, tests := range [][]conformanceTest{
 		bundleTests, updateBundleTests, pruneBundleTests, deleteBundleTests, authorityTests,
-		entryTests, nodeTests, nodeListTests, nodeFilterTests, nodeDeleteTests, nodePruneTests, nodeSelectorTests,
-		joinTokenTests, federationTests, updateFederationTests, caJournalTests, eventTests, contextTests, modelNodeTests,
+		entryTests, nodeTests, updateNodeTests, nodeListTests, nodeFilterTests, nodeDeleteTests, nodePruneTests,
+		nodeSelectorTests, modelNodeTests, longTextTests, joinTokenTests,
+		federationTests, listFederationTests, updateFederationTests, caJournalTests, eventTests, contextTests,
 	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
