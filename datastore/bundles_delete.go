@@ -15,7 +15,7 @@ import (
 // and get the next revision number, in both cases with an event, or their being
 // there is FailedPrecondition. The error is NotFound if there is no bundle.
 //
-// Up to about a thousand entries and the bundle go in one transaction. More take
+// Up to some hundred entries and the bundle go in one transaction. More take
 // several, the bundle in the last one: if the call fails between them, the
 // bundle and some of the entries are left as they were.
 func (d *DataStore) DeleteBundle(ctx context.Context, trustDomainID string, mode DeleteMode) error {

@@ -3,6 +3,8 @@ package datastore
 import (
 	"context"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -66,7 +68,7 @@ type logRecord struct {
 
 func (p *pruner) prune(b *spirev1.Bundle) (*spirev1.Bundle, error) {
 	if p.limit.IsZero() {
-		return nil, pruneError("expiration time is zero value")
+		return nil, errors.New("expiration time is zero value")
 	}
 	pruned := records.CopyBundle(b)
 	var err error
@@ -79,13 +81,13 @@ func (p *pruner) prune(b *spirev1.Bundle) (*spirev1.Bundle, error) {
 	switch {
 	case len(pruned.RootCas) == 0:
 		p.halt("Pruning halted; all known CA certificates have expired")
-		return nil, pruneError("would prune all certificates")
+		return nil, errors.New("would prune all certificates")
 	case len(b.JwtSigningKeys) > 0 && len(pruned.JwtSigningKeys) == 0:
 		p.halt("Pruning halted; all known JWT signing keys have expired")
-		return nil, pruneError("would prune all JWT signing keys")
+		return nil, errors.New("would prune all JWT signing keys")
 	case len(b.WitSigningKeys) > 0 && len(pruned.WitSigningKeys) == 0:
 		p.halt("Pruning halted; all known WIT signing keys have expired")
-		return nil, pruneError("would prune all WIT signing keys")
+		return nil, errors.New("would prune all WIT signing keys")
 	}
 	pruned.RefreshHint = 0
 	pruned.SequenceNumber++
@@ -98,7 +100,7 @@ func (p *pruner) rootCAs(cas []*spirev1.Certificate) ([]*spirev1.Certificate, er
 	for _, ca := range cas {
 		certs, err := x509.ParseCertificates(ca.DerBytes)
 		if err != nil {
-			return nil, pruneError("cannot parse certificates: " + err.Error())
+			return nil, fmt.Errorf("cannot parse certificates: %w", err)
 		}
 		if expired := p.firstExpired(certs); expired != nil {
 			p.drop("Pruning CA certificate due to expiration",
@@ -141,8 +143,3 @@ func (p *pruner) halt(message string) {
 	p.halted = true
 	p.logged = append(p.logged, logRecord{slog.LevelWarn, message, nil})
 }
-
-// pruneError is why a bundle can't be pruned.
-type pruneError string
-
-func (e pruneError) Error() string { return string(e) }

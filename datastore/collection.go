@@ -12,7 +12,7 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// scanPage is how many pairs are read at a time, or fewer if they are large.
+// scanPage is how many pairs are read at a time.
 const scanPage = 1024
 
 // collection is all objects of one kind. Its methods run in a transaction, in
@@ -263,7 +263,7 @@ func scanAll(ctx context.Context, tx store.Tx, r store.Range, fn func(store.KeyV
 	for limit := scanPage; ; {
 		pairs, err := tx.Scan(ctx, r, limit)
 		if errors.Is(err, store.ErrTooLarge) && limit > 1 {
-			limit /= 2 // the values are large
+			limit /= 4
 			continue
 		}
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 // What touches any number of entries does so in transactions of at most this.
 // It stays well below what a transaction may be: large ones hold up the others.
 const (
-	batchEntriesMax = 2000
+	batchEntriesMax = 1000
 	batchOpsMax     = store.TxOpsMax / 2
 	batchBytesMax   = store.TxBytesMax / 2
 )

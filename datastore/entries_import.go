@@ -33,7 +33,7 @@ func (e *ImportError) Unwrap() error { return e.Err }
 // transactions for many entries.
 //
 // If some are invalid, nothing is done, and the error joins an [ImportError] for
-// each. Otherwise each transaction takes up to two thousand entries, with their
+// each. Otherwise each transaction takes up to a thousand entries, with their
 // events, all or none. The first one that fails ends the import: its error is
 // an ImportError if an entry is to blame, such as one whose id is taken. What
 // the transactions before it did is returned along with the error, and is the

@@ -68,6 +68,10 @@ func EncodeTermStart() []byte {
 
 // EncodeRaiseFeatureLevel returns the command that makes level the least that
 // every server must support. A server that doesn't stops with [ErrTooNew].
+//
+// There is one level so far, so nobody needs to raise it. The command is there
+// from the start so that every version knows it in a log and stops where a
+// later one went to a level that it doesn't know.
 func EncodeRaiseFeatureLevel(level uint32) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmv1.RaiseFeatureLevel{Level: level}}})
 }

@@ -102,7 +102,7 @@ func (l *local) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byt
 		return nil, err
 	}
 	if len(prefixes) > store.WatchPrefixesMax {
-		return nil, store.ErrTooLarge
+		return nil, fmt.Errorf("%w: %d prefixes exceed WatchPrefixesMax %d", store.ErrTooLarge, len(prefixes), store.WatchPrefixesMax)
 	}
 	w := &localWatcher{local: l, after: after, done: make(chan struct{})}
 	for _, p := range prefixes {

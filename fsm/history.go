@@ -77,6 +77,9 @@ func (v *View) History(after store.Cursor, bytesMax int) (batches []store.Batch,
 			Current: pos.Cursor.Revision,
 		}
 	}
+	if after.Revision >= pos.Cursor.Revision {
+		return nil, nil
+	}
 	err = boltfile.Guard("read history", func() error {
 		b, err := v.bucket(bucketHistory)
 		if err != nil {

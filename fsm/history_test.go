@@ -3,6 +3,7 @@ package fsm_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -80,6 +81,16 @@ func TestHistory_PagesAreWholeRevisions(t *testing.T) {
 			if len(batches) == 0 || len(batches) > 1 && size > bytesMax {
 				t.Fatalf("%d batches of %d bytes with bytesMax %d", len(batches), size, bytesMax)
 			}
+		}
+	}
+}
+
+func TestHistory_AheadIsEmpty(t *testing.T) {
+	m := open(t)
+	apply(t, m, writes(t, put("a", "1")))
+	for _, ahead := range []store.Revision{1, 2, math.MaxUint64} {
+		if got := history(t, m, store.Cursor{Revision: ahead}, 1<<20); len(got) != 0 {
+			t.Errorf("after revision %d of 1: %v", ahead, got)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/internal/filelock"
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -79,6 +80,12 @@ type Machine struct {
 	done     chan struct{} // closed when Close has finished
 }
 
+// Exists tells whether a directory has a machine's database.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, stateName))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Open opens the machine in a directory, and creates it where there is none.
 //
 // It reads the whole database file and verifies it, which takes about a second
@@ -106,11 +113,8 @@ func Open(opts Options) (*Machine, error) {
 }
 
 func (m *Machine) open() error {
-	if err := removeTemps(m.opts.Dir); err != nil {
-		return err
-	}
 	path := filepath.Join(m.opts.Dir, stateName)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	if !Exists(m.opts.Dir) {
 		if err := createDatabase(path, &m.opts); err != nil {
 			return err
 		}
@@ -118,6 +122,9 @@ func (m *Machine) open() error {
 	db, s, err := openDatabase(path, &m.opts)
 	if err != nil {
 		return err
+	}
+	if err := removeTemps(m.opts.Dir); err != nil { // last, so that a refusal changes nothing
+		return errors.Join(err, boltfile.Guard("close", db.bolt.Close))
 	}
 	m.use(db, s)
 	return nil

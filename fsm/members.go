@@ -1,8 +1,10 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 )
@@ -10,8 +12,9 @@ import (
 // JoinTokensMax bounds the join tokens that exist at a time.
 const JoinTokensMax = 4096
 
-// JoinToken is a token that lets one node join. It stays, once used, until it
-// expires, so that the node may ask again.
+// JoinToken is a token that lets one node join. Unused it goes when it expires.
+// Once used it stays until its node is removed: it is what the node may come
+// back by, from the disk that it came with, if it was not told that it is in.
 type JoinToken struct {
 	// ExpiresUnixMS is when it expires, by the leaders' clocks.
 	ExpiresUnixMS int64
@@ -97,20 +100,52 @@ func (b *batch) useToken(c *fsmv1.UseJoinToken) (Result, error) {
 	return b.done(), b.put(bucketTokens, c.Hash, old, token.encode())
 }
 
+// usedBy tells whether a node has used the token, from whatever disk.
+func (t JoinToken) usedBy(nodeID string) bool {
+	node, _, _ := strings.Cut(t.UsedBy, userSeparator)
+	return node == nodeID
+}
+
+// userSeparator is in no id.
+const userSeparator = "/"
+
 // TokenUser names a node, with its disk where it tells one, as the user of a
 // join token.
 func TokenUser(nodeID, diskID string) string {
 	if diskID == "" {
 		return nodeID
 	}
-	return nodeID + "/" + diskID
+	return nodeID + userSeparator + diskID
 }
 
-// expireTokens drops the tokens that have expired at now.
+// expireTokens drops the tokens that have expired unused at now.
 func (b *batch) expireTokens(now int64) error {
-	type expired struct{ key, body []byte }
-	var drop []expired // after the loop: a cursor skips keys where it deletes
-	cursor := b.buckets[bucketTokens].bolt.Cursor()
+	return b.dropTokens(func(t JoinToken) bool { return t.UsedBy == "" && t.ExpiresUnixMS <= now })
+}
+
+// dropTokens drops the tokens for which drop is true.
+func (b *batch) dropTokens(drop func(JoinToken) bool) error {
+	type dropped struct{ key, body []byte }
+	var found []dropped // after the loop: a cursor skips keys where it deletes
+	err := b.buckets[bucketTokens].eachToken(func(key, body []byte, t JoinToken) {
+		if drop(t) {
+			found = append(found, dropped{key: bytes.Clone(key), body: bytes.Clone(body)})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range found {
+		if err := b.remove(bucketTokens, d.key, d.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachToken calls fn with the key, the body and the content of every token.
+func (b *bucket) eachToken(fn func(key, body []byte, t JoinToken)) error {
+	cursor := b.bolt.Cursor()
 	for key, record := cursor.First(); key != nil; key, record = cursor.Next() {
 		body, err := openSealed(bucketTokens, key, record)
 		if err != nil {
@@ -120,14 +155,7 @@ func (b *batch) expireTokens(now int64) error {
 		if err != nil {
 			return err
 		}
-		if token.ExpiresUnixMS <= now {
-			drop = append(drop, expired{key: append([]byte(nil), key...), body: append([]byte(nil), body...)})
-		}
-	}
-	for _, e := range drop {
-		if err := b.remove(bucketTokens, e.key, e.body); err != nil {
-			return err
-		}
+		fn(key, body, token)
 	}
 	return nil
 }
@@ -137,6 +165,9 @@ func (b *batch) removeNode(nodeID string) (Result, error) {
 	gone, err := b.buckets[bucketRemoved].findSealed(key)
 	if err != nil || gone != nil {
 		return b.done(), err
+	}
+	if err := b.dropTokens(func(t JoinToken) bool { return t.usedBy(nodeID) }); err != nil {
+		return Result{}, err
 	}
 	return b.done(), b.put(bucketRemoved, key, nil, uint64Bytes(b.state.index))
 }

@@ -26,8 +26,15 @@ func TestJoinTokens(t *testing.T) {
 		{"use by the same node", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Committed, ""},
 		{"use by another node", fsm.EncodeUseJoinToken(token, "n2", "", now), fsm.Refused, "used by another"},
 		{"use by the same node with another disk", fsm.EncodeUseJoinToken(token, "n1", "disk", now), fsm.Refused, "used by another"},
-		{"use by the same node at its end", fsm.EncodeUseJoinToken(token, "n1", "", now.Add(time.Minute)), fsm.Refused, "expired"},
-		{"use when the clock has gone back", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Refused, "unknown"},
+		{"use by the same node when it has expired", fsm.EncodeUseJoinToken(token, "n1", "", now.Add(time.Minute)), fsm.Committed, ""},
+		{"use by another node when it has expired", fsm.EncodeUseJoinToken(token, "n2", "", now.Add(time.Minute)), fsm.Refused, "used by another"},
+		{"one that nobody uses", fsm.EncodeAddJoinToken(fsm.TokenHash{8}, now.Add(time.Minute), now), fsm.Committed, ""},
+		{"its use when it has expired", fsm.EncodeUseJoinToken(fsm.TokenHash{8}, "n5", "", now.Add(time.Minute)), fsm.Refused, "expired"},
+		{"its use when the clock has gone back", fsm.EncodeUseJoinToken(fsm.TokenHash{8}, "n5", "", now), fsm.Refused, "unknown"},
+		{"the token of a node that is removed", fsm.EncodeAddJoinToken(fsm.TokenHash{7}, now.Add(time.Minute), now), fsm.Committed, ""},
+		{"its use", fsm.EncodeUseJoinToken(fsm.TokenHash{7}, "n", "disk", now), fsm.Committed, ""},
+		{"the removal", fsm.EncodeRemoveNode("n"), fsm.Committed, ""},
+		{"its use by another node", fsm.EncodeUseJoinToken(fsm.TokenHash{7}, "n6", "", now), fsm.Refused, "unknown"},
 		{"a removed node", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
 		{"removed again", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
 		{"another token", fsm.EncodeAddJoinToken(fsm.TokenHash{2}, now.Add(time.Minute), now), fsm.Committed, ""},
@@ -49,10 +56,15 @@ func TestJoinTokens(t *testing.T) {
 	if got, found, err := v.JoinToken(fsm.TokenHash{2}); err != nil || !found || got.UsedBy != "n4" || got.ExpiresUnixMS != now.Add(time.Minute).UnixMilli() {
 		t.Errorf("token %+v %v %v", got, found, err)
 	}
-	if got, found, err := v.JoinToken(token); err != nil || found {
+	if got, found, err := v.JoinToken(fsm.TokenHash{8}); err != nil || found {
 		t.Errorf("an expired token: %+v %v %v", got, found, err)
 	}
-	for id, want := range map[string]bool{"n3": true, "n4": false, "n": false} {
+	for who, want := range map[[2]string]bool{{"n1", ""}: true, {"n1", "disk"}: false, {"n4", ""}: true, {"n", "disk"}: false, {"n5", ""}: false} {
+		if got, err := v.Joined(who[0], who[1]); err != nil || got != want {
+			t.Errorf("Joined(%q): got %v, %v, want %v", who, got, err, want)
+		}
+	}
+	for id, want := range map[string]bool{"n3": true, "n4": false, "n": true, "n1": false} {
 		if got, err := v.Removed(id); err != nil || got != want {
 			t.Errorf("Removed(%q) = %v, %v", id, got, err)
 		}

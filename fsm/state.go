@@ -142,7 +142,7 @@ func checkFormat(tx *bbolt.Tx, clusterID string) error {
 		return err
 	}
 	if string(cluster) != clusterID {
-		return fmt.Errorf("%w: the data is of cluster %q, this server of %q", ErrOtherCluster, cluster, clusterID)
+		return fmt.Errorf("%w: the data is of cluster %q, this server of %q: put back this server's own data, or use the directory and certificate of that cluster", ErrOtherCluster, cluster, clusterID)
 	}
 	return nil
 }

@@ -167,6 +167,19 @@ func (v *View) Removed(nodeID string) (removed bool, err error) {
 	return removed, err
 }
 
+// Joined tells whether a node has joined from a disk, by whatever token.
+func (v *View) Joined(nodeID, diskID string) (joined bool, err error) {
+	user := TokenUser(nodeID, diskID)
+	err = boltfile.Guard("get who joined", func() error {
+		b, err := v.bucket(bucketTokens)
+		if err != nil {
+			return err
+		}
+		return b.eachToken(func(_, _ []byte, t JoinToken) { joined = joined || t.UsedBy == user })
+	})
+	return joined, err
+}
+
 // JoinToken returns a join token, and whether there is one. Whether a node may
 // use it is decided when a UseJoinToken command is applied.
 func (v *View) JoinToken(hash TokenHash) (t JoinToken, found bool, err error) {

@@ -15,8 +15,10 @@ import (
 // bootstrap makes this node the only server of a new cluster, and waits until
 // it leads.
 func (n *Node) bootstrap(ctx context.Context) error {
-	if err := n.checkNoCluster(ctx); err != nil {
-		return err
+	if !n.admitted {
+		if err := n.checkNoCluster(ctx); err != nil {
+			return err
+		}
 	}
 	f := n.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter,
@@ -26,7 +28,8 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	if err := f.Error(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
-	n.campaign() // there is nobody to wait for
+	n.trust(n.id.NodeID) // it calls itself, before it has applied who is a member
+	n.campaign()         // there is nobody to wait for
 	ctx, cancel := n.bound(ctx)
 	defer cancel()
 	return n.linearize(ctx)

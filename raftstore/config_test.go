@@ -32,9 +32,9 @@ var badConfigs = map[string]struct {
 	"negative heartbeats": {func(c *raftstore.Config) {
 		c.Timing = raftstore.Timing{HeartbeatTimeout: -time.Second}
 	}, "HeartbeatTimeout -1s"},
-	"elections that are too short": {func(c *raftstore.Config) { c.Timing.ElectionTimeout = 999 * time.Millisecond }, "ElectionTimeout 999ms"},
-	"a lease that is too long":     {func(c *raftstore.Config) { c.Timing.LeaderLeaseTimeout = 1001 * time.Millisecond }, "LeaderLeaseTimeout 1.001s"},
-	"a log that is too short":      {func(c *raftstore.Config) { c.Log.TrailingEntries = 63 }, "TrailingEntries 63"},
+	"elections that are too short":  {func(c *raftstore.Config) { c.Timing.ElectionTimeout = 999 * time.Millisecond }, "ElectionTimeout 999ms"},
+	"a lease that is too long":      {func(c *raftstore.Config) { c.Timing.LeaderLeaseTimeout = 1001 * time.Millisecond }, "LeaderLeaseTimeout 1.001s"},
+	"a log that is too short":       {func(c *raftstore.Config) { c.Log.TrailingEntries = 63 }, "TrailingEntries 63"},
 	"a negative number of watchers": {func(c *raftstore.Config) { c.WatchersMax = -1 }, "WatchersMax -1"},
 	"a vote before it is earned":    {func(c *raftstore.Config) { c.Timing.PromoteAfter = -1 }, "PromoteAfter -1ns"},
 	"a negative freshness":          {func(c *raftstore.Config) { c.Timing.FreshnessInterval = -1 }, "FreshnessInterval -1ns"},

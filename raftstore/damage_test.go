@@ -35,7 +35,9 @@ func TestScrub_FindsDamage(t *testing.T) {
 	c.converged()
 	victim := c.follower()
 	n := c.nodes[victim]
-	scrubs := func(outcome string) float64 { return gathered(t, regs[n.Status().NodeID])["spire_raft_scrubs_total/"+outcome] }
+	scrubs := func(outcome string) float64 {
+		return gathered(t, regs[n.Status().NodeID])["spire_raft_scrubs_total/"+outcome]
+	}
 	c.eventually("the undamaged state is verified", func() error {
 		if scrubs("ok") == 0 {
 			return errors.New("no scrub was counted")

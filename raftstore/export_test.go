@@ -1,10 +1,12 @@
 package raftstore
 
 import (
+	"context"
 	"errors"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 )
 
@@ -22,3 +24,10 @@ func (n *Node) HasLogEntry(index uint64) (bool, error) {
 
 // WrapLog lets wrap stand between the log store and the disk.
 func (c *Config) WrapLog(wrap func(logstore.Backend) logstore.Backend) { c.wrapLog = wrap }
+
+// Bar is the first half of a removal: it bars a node's id for ever, and leaves
+// the node in the configuration. This node must lead.
+func (n *Node) Bar(ctx context.Context, nodeID string) error {
+	_, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
+	return err
+}

@@ -121,7 +121,7 @@ func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *pee
 		return nil, err
 	}
 	defer n.changed()
-	if err := n.admissible(peer.Node, req.GetDiskId(), hash); err != nil {
+	if err := n.admissible(peer.Node, req.GetDiskId()); err != nil {
 		return nil, err
 	}
 	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, peer.Node, req.GetDiskId(), time.Now()))
@@ -143,9 +143,9 @@ func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *pee
 }
 
 // admissible returns why a node may not join. One that is a member may only
-// repeat its request, from the disk that it came with: on another it would
-// have forgotten what it has voted for and stored.
-func (n *Node) admissible(node, disk string, hash fsm.TokenHash) error {
+// repeat its request, with the same token or another, from the disk that it came
+// with: on another it would have forgotten what it has voted for and stored.
+func (n *Node) admissible(node, disk string) error {
 	view, err := n.machine.View()
 	if err != nil {
 		return n.explain(err)
@@ -157,11 +157,11 @@ func (n *Node) admissible(node, disk string, hash fsm.TokenHash) error {
 	if !n.isMember(node) {
 		return nil
 	}
-	token, found, err := view.JoinToken(hash)
+	joined, err := view.Joined(node, disk)
 	if err != nil {
 		return err
 	}
-	if !found || token.UsedBy != fsm.TokenUser(node, disk) {
+	if !joined {
 		return fmt.Errorf("%w: %s; remove it first, then join with a new node id", ErrAlreadyMember, node)
 	}
 	return nil

@@ -209,13 +209,27 @@ func (n *Node) arrange() {
 		switch {
 		case err != nil || n.live() != nil || n.raft.State() != raft.Leader:
 			return
-		case removed && id != n.id.NodeID:
+		case removed && id == n.id.NodeID:
+			// The next leader drops this one. That needs the right to change
+			// the configuration, but handing over doesn't.
+			n.spawn(n.resign)
+		case removed:
 			if err := n.dropServer(id); err != nil {
 				n.log.Warn("removal not finished", "server", id, "error", err)
 			}
 		case !removed && s.Suffrage != raft.Voter:
 			n.promote(id)
 		}
+	}
+}
+
+// resign hands over leadership that this node should not have: it was removed.
+func (n *Node) resign(ctx context.Context) {
+	if n.handingOver.Load() > 0 {
+		return
+	}
+	if err := n.TransferLeadership(ctx); err != nil {
+		n.log.Warn("this node is removed, but leads: nobody takes over", "error", err)
 	}
 }
 

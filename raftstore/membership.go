@@ -205,6 +205,8 @@ func markLeft(dir string) error {
 func (n *Node) TransferLeadership(ctx context.Context) error {
 	ctx, cancel := n.bound(ctx)
 	defer cancel()
+	n.handingOver.Add(1)
+	defer n.handingOver.Add(-1)
 	for n.raft.State() == raft.Leader {
 		if err := n.handOverOnce(ctx); err != nil {
 			return fmt.Errorf("hand over leadership: %w", err)

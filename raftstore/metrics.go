@@ -1,7 +1,9 @@
 package raftstore
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -128,32 +130,37 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements [prometheus.Collector].
+// Collect implements [prometheus.Collector]. A node that Open is still at has
+// no status.
 func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
+	select {
+	case <-c.node.started:
+	default:
+		return
+	}
 	s := c.node.Status()
 	for _, g := range statusGauges {
 		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(s))
 	}
 }
 
-// register registers the node's metrics, and returns what undoes it.
-func (n *Node) register() (undo func(), err error) {
+// register registers the node's metrics. n.unmetric undoes it.
+func (n *Node) register(context.Context) error {
 	r := n.cfg.Registerer
-	if r == nil {
-		return func() {}, nil
-	}
 	var done []prometheus.Collector
-	undo = func() {
+	n.unmetric = func() {
 		for _, c := range done {
 			r.Unregister(c)
 		}
 	}
+	if r == nil {
+		return nil
+	}
 	for _, c := range append(n.metrics.all(), &statusCollector{n}) {
 		if err := r.Register(c); err != nil {
-			undo()
-			return func() {}, err
+			return fmt.Errorf("register metrics: %w; give each node a Registerer of its own", err)
 		}
 		done = append(done, c)
 	}
-	return undo, nil
+	return nil
 }

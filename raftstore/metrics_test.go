@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,10 +25,11 @@ func gathered(tb testing.TB, r *prometheus.Registry) map[string]float64 {
 	out := make(map[string]float64)
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			name := f.GetName()
+			parts := []string{f.GetName()}
 			for _, l := range m.GetLabel() {
-				name += "/" + l.GetValue()
+				parts = append(parts, l.GetValue())
 			}
+			name := strings.Join(parts, "/")
 			switch {
 			case m.GetHistogram() != nil:
 				out[name] = float64(m.GetHistogram().GetSampleCount())
@@ -155,7 +157,7 @@ func TestMetrics_OneRegistryForTwoNodes(t *testing.T) {
 	cfg.Join = &raftstore.JoinConfig{Addresses: []string{c.nodes[0].Addr().String()}, Token: c.token()}
 	own := cfg.Registerer
 	cfg.Registerer = regs["node-1"]
-	c.openFails(cfg, nil, "register metrics", "duplicate")
+	c.openFails(cfg, nil, "register metrics", "duplicate", "a Registerer of its own")
 	if peers := c.nodes[0].Status().Peers; len(peers) != 0 {
 		t.Errorf("the node that was not opened is a member: %+v", peers)
 	}

@@ -35,21 +35,24 @@ type Node struct {
 	id         identity.Identity
 	advertised string // where peers reach this node
 
-	// What the node runs on, from the disk up. Open sets them in this order,
-	// Close releases them in the reverse one.
+	// What the node runs on. Open sets them in this order: what can be refused
+	// comes before what makes a file. Close first ends what others can call:
+	// gossip, raft with the transport, the clients; then every goroutine; and
+	// then it releases the files, in the reverse order.
 	unlock    func() error
-	logs      *logstore.Store
-	machine   *machine
 	addresses *addressbook.Book
 	disk      *disk.Watcher
-	transport *transport.Transport
+	transport *transport.Transport // takes no connection before started
 	clients   *rpc.Peers
+	gossip    *gossip.Gossip
+	machine   *machine
+	logs      *logstore.Store
 	raftNet   *raftTransport
 	raft      *raft.Raft
-	gossip    *gossip.Gossip
 	proposer  *proposer
-	metrics   *metrics
-	unmetric  func()
+
+	metrics  *metrics
+	unmetric func() // undoes register
 
 	rounds     rounds
 	freshness  freshness
@@ -59,7 +62,10 @@ type Node struct {
 	watchers   watchers
 	changes    chan struct{} // holds a token while the configuration is being changed
 	trusted    trusted
+	admitted   bool // consult has found that the node may start its cluster, or has joined it
 	diverged   atomic.Bool
+
+	handingOver atomic.Int32 // calls of TransferLeadership under way
 
 	notify   chan bool             // raft's news of this node's leadership
 	observed chan raft.Observation // raft's news of other leaders
@@ -148,8 +154,8 @@ func (n *Node) explain(err error) error {
 	return err
 }
 
-// fail stops the node for good after a storage error: what it would write or
-// read from now on can't be trusted, nor can it know whether what it was
+// fail stops the node for good, after a storage error as a rule: what it would
+// write or read from now on can't be trusted, nor can it know whether what it was
 // writing is on disk. Requests under way end in ErrUnknownOutcome, later ones,
 // reads included, in ErrFailed, until the process opens the node anew.
 func (n *Node) fail(cause error) {
@@ -162,7 +168,7 @@ func (n *Node) fail(cause error) {
 	why := n.failed
 	n.mu.Unlock()
 
-	n.log.Error("storage failed, this node stops itself", "error", cause)
+	n.log.Error("this node stops itself", "error", cause)
 	n.end()
 	n.spawn(func(ctx context.Context) {
 		n.Runner.End(why)
@@ -250,14 +256,14 @@ func (n *Node) shutdown() error {
 // release gives back the data directory. Open uses it too, when it gives up.
 func (n *Node) release() error {
 	var errs []error
-	if n.disk != nil {
-		n.disk.Close()
+	if n.logs != nil {
+		errs = append(errs, n.logs.Close())
 	}
 	if n.machine != nil {
 		errs = append(errs, n.machine.Close())
 	}
-	if n.logs != nil {
-		errs = append(errs, n.logs.Close())
+	if n.disk != nil {
+		n.disk.Close()
 	}
 	if n.unlock != nil {
 		errs = append(errs, n.unlock())

@@ -10,24 +10,17 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/raftstore/internal/addressbook"
 	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/hclogslog"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
-	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
-	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
-// Files of a data directory besides the identity, the address book and the
-// machine's.
-const (
-	logFile  = "raft.db"
-	leftFile = "left"
-)
+// leftFile marks the directory of a node that has left.
+const leftFile = "left"
 
 // Identity names the cluster and the node that a data directory belongs to.
 type Identity struct {
@@ -55,7 +48,10 @@ func Init(dir, clusterID, nodeID string) (Identity, error) {
 //
 // Errors name what is wrong and what helps: a directory that is locked,
 // damaged, of another cluster or of a newer format, credentials that don't fit
-// it, an address in use, a refused token.
+// it, an address in use, a refused token. Whatever is wrong, Open looks for it
+// before it makes or writes to any file, so that a refused Open leaves the
+// directory as it was. All that it may leave are the files that it locks, which
+// hold no data.
 func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -77,21 +73,12 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.rounds = rounds{confirm: n.confirm, spawn: n.spawn}
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
-	if err := n.openDir(); err != nil {
-		n.cancel()
-		return nil, errors.Join(err, n.release())
-	}
-	if err := n.openNetwork(ctx); err != nil {
-		n.cancel()
-		return nil, errors.Join(err, n.release())
-	}
-	if err := n.startRaft(); err != nil {
-		n.cancel()
-		n.clients.Close()
-		if n.gossip != nil {
-			err = errors.Join(err, n.gossip.Close())
+	for _, step := range []func(context.Context) error{
+		n.claimDir, n.register, n.openNetwork, n.consult, n.openFiles, n.startRaft,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, n.abandon())
 		}
-		return nil, errors.Join(err, n.transport.Close(), n.release())
 	}
 	// From here on the node runs, and Close undoes everything.
 	if err := n.enter(ctx); err != nil {
@@ -100,8 +87,28 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// openDir opens the data directory and all that is in it.
-func (n *Node) openDir() (err error) {
+// abandon undoes what Open has done so far.
+func (n *Node) abandon() error {
+	n.cancel()
+	var errs []error
+	if n.gossip != nil {
+		errs = append(errs, n.gossip.Close())
+	}
+	if n.clients != nil {
+		n.clients.Close()
+	}
+	if n.transport != nil {
+		errs = append(errs, n.transport.Close())
+	}
+	n.running.Wait()
+	if n.unmetric != nil {
+		n.unmetric()
+	}
+	return errors.Join(append(errs, n.release())...)
+}
+
+// claimDir finds out whose data directory it is, and keeps others out of it.
+func (n *Node) claimDir(context.Context) (err error) {
 	dir := n.cfg.Dir
 	if n.id, err = identity.Load(dir); err != nil {
 		return err
@@ -110,21 +117,9 @@ func (n *Node) openDir() (err error) {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, leftFile)); err == nil {
-		return fmt.Errorf("data directory %s: %w", dir, ErrRemoved)
+		return fmt.Errorf("data directory %s: %w; delete it, and Init a new one with a new node id", dir, ErrRemoved)
 	}
 	n.log = n.log.With("node", n.id.NodeID)
-	n.logs, err = logstore.Open(logstore.Options{Path: filepath.Join(dir, logFile), OnFailure: n.fail, Wrap: n.guardLog})
-	if err != nil {
-		return err
-	}
-	m, err := fsm.Open(fsm.Options{Dir: dir, ClusterID: n.id.ClusterID, Log: n.log})
-	if err != nil {
-		return err
-	}
-	n.machine = &machine{Machine: m, onFailure: n.fail, onConfiguration: n.configured}
-	if err := n.checkLog(); err != nil {
-		return err
-	}
 	n.addresses = addressbook.Open(dir, n.log)
 	n.disk, err = disk.Watch(disk.Config{
 		Dir:          dir,
@@ -135,30 +130,8 @@ func (n *Node) openDir() (err error) {
 	return err
 }
 
-// keyCurrentTerm is where raft keeps its term in the log store.
-var keyCurrentTerm = []byte("CurrentTerm")
-
-// checkLog returns ErrCorrupt where the log is not the one of the state, or
-// entries are missing between the two: one of them was replaced or lost.
-func (n *Node) checkLog() error {
-	first, err := n.logs.FirstIndex()
-	if err != nil {
-		return err
-	}
-	at := n.machine.Position().Index
-	if _, err := n.logs.GetUint64(keyCurrentTerm); err != nil && at > 0 {
-		return fmt.Errorf("%w: the state is at index %d, but the log %s is lost, and with it whom this node voted for; delete the data directory and join again with a new node id",
-			store.ErrCorrupt, at, filepath.Join(n.cfg.Dir, logFile))
-	}
-	if first > at+1 {
-		return fmt.Errorf("%w: the log begins at index %d, but the state ends at %d; delete the data directory and join again with a new node id",
-			store.ErrCorrupt, first, at)
-	}
-	return nil
-}
-
 // openNetwork opens the listener, checks that the certificate is this node's,
-// and starts gossip.
+// and starts gossip. Nothing of what others send is taken before the node runs.
 func (n *Node) openNetwork(ctx context.Context) error {
 	bundle, err := n.cfg.Credentials.Load()
 	if err != nil {
@@ -176,20 +149,17 @@ func (n *Node) openNetwork(ctx context.Context) error {
 		Credentials:   n.cfg.Credentials,
 		Authorize:     n.authorize,
 		Resolve:       n.resolve,
+		Ready:         n.started,
 		Log:           n.log,
 	})
 	if err != nil {
 		return err
 	}
 	if n.advertised, err = advertise(n.cfg.AdvertiseAddress, n.transport.Addr()); err != nil {
-		return errors.Join(err, n.transport.Close())
+		return err
 	}
 	n.clients = n.newClients()
-	if err := n.startGossip(); err != nil {
-		n.clients.Close()
-		return errors.Join(err, n.transport.Close())
-	}
-	return nil
+	return n.startGossip()
 }
 
 // advertise returns the address that peers are told.
@@ -216,14 +186,20 @@ func (n *Node) startGossip() (err error) {
 		Key:              g.Key,
 		Seeds:            g.Seeds,
 		Address:          n.advertised,
-		OnAddress:        n.learnAddress,
-		Log:              n.log,
+		OnAddress: func(node, address string) {
+			select {
+			case <-n.started: // until then a hint may not be written down
+				n.learnAddress(node, address)
+			case <-n.base.Done():
+			}
+		},
+		Log: n.log,
 	})
 	return err
 }
 
 // startRaft starts raft and everything that serves it.
-func (n *Node) startRaft() (err error) {
+func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
 	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = newRaftTransport(n.base, n.transport, n.id.NodeID, log)
@@ -233,7 +209,7 @@ func (n *Node) startRaft() (err error) {
 	}
 	n.raft, err = newRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, n.raftNet)
 	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
+		return errors.Join(fmt.Errorf("start raft: %w", err), n.raftNet.Close())
 	}
 	for _, s := range n.configuration().Servers {
 		n.trust(string(s.ID)) // the log may know them before the state does
@@ -271,21 +247,4 @@ func newRaft(c *raft.Config, m raft.FSM, logs raft.LogStore, stable raft.StableS
 		}
 	}()
 	return raft.NewRaft(c, m, logs, stable, s, t)
-}
-
-// enter makes the node part of its cluster, where it is not yet.
-func (n *Node) enter(ctx context.Context) (err error) {
-	if n.unmetric, err = n.register(); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	if len(n.configuration().Servers) > 0 {
-		return nil
-	}
-	switch {
-	case n.cfg.Bootstrap:
-		return n.bootstrap(ctx)
-	case n.cfg.Join != nil:
-		return n.joinCluster(ctx)
-	}
-	return fmt.Errorf("%w: set Bootstrap to start a new cluster with this node, or Join to take it into one", ErrNotMember)
 }

@@ -16,8 +16,9 @@ import (
 
 const (
 	// groupBytesMax and groupCommandsMax bound how many waiting commands share
-	// a log entry, which the last of them may exceed. Raft sends up to appendEntriesMax entries at once, so this bounds its memory.
-	groupBytesMax    = 1 << 20
+	// a log entry, which the last of them may exceed. Raft sends up to
+	// appendEntriesMax entries at once, and keeps logCacheEntries in memory.
+	groupBytesMax    = 512 << 10
 	groupCommandsMax = 4096
 
 	// queuedMax commands wait for an entry. Further callers wait for a place.
@@ -45,10 +46,12 @@ type proposer struct {
 	nudges    chan struct{} // asks for an announcement
 	done      chan struct{} // closed when run has ended
 
-	applied func() uint64 // the state's applied index
-	onStuck func(error)   // told when raft can't lead any more
+	applied     func() uint64 // the state's applied index
+	handingOver func() bool   // whether this node has asked raft to hand over, and waits
+	onStuck     func(error)   // told when raft can't lead any more
 
-	// stuckMax is how long raft may say that it hands over.
+	// stuckMax is how long raft may say that it hands over while nobody waits
+	// for that.
 	stuckMax time.Duration
 
 	// The fields below belong to run.
@@ -75,21 +78,25 @@ const (
 
 func (n *Node) newProposer() *proposer {
 	return &proposer{
-		raft:      n.raft,
-		groupSize: n.metrics.groupSize,
-		applied:   func() uint64 { return n.machine.Position().Index },
-		onStuck:   n.fail,
-		stuckMax:  stuckTimeouts * n.cfg.Timing.ElectionTimeout,
-		queue:     make(chan *proposal, queuedMax),
-		nudges:    make(chan struct{}, 1),
-		done:      make(chan struct{}),
+		raft:        n.raft,
+		groupSize:   n.metrics.groupSize,
+		applied:     func() uint64 { return n.machine.Position().Index },
+		onStuck:     n.fail,
+		stuckMax:    stuckAfter(n.cfg.Timing.ElectionTimeout),
+		handingOver: func() bool { return n.handingOver.Load() > 0 },
+		queue:       make(chan *proposal, queuedMax),
+		nudges:      make(chan struct{}, 1),
+		done:        make(chan struct{}),
 	}
 }
 
 // propose commits command and returns its result once it is applied here. Its
-// error is errNotLeader or the context's where the command was not taken, else
-// ErrUnknownOutcome.
+// error is errNotLeader, the context's or, for no command, ErrInvalid where the
+// command was not taken, else ErrUnknownOutcome.
 func (p *proposer) propose(ctx context.Context, command []byte) (fsm.Result, error) {
+	if len(command) == 0 {
+		return fsm.Result{}, fmt.Errorf("%w: a command without content", store.ErrInvalid)
+	}
 	pr := &proposal{command: command, done: make(chan struct{})}
 	select {
 	case p.queue <- pr:
@@ -214,15 +221,19 @@ func (p *proposer) commit(proposals []*proposal, commands [][]byte) {
 	}
 }
 
-// stuckTimeouts election timeouts are longer than any hand-over takes.
-const stuckTimeouts = 3
+// stuckAfter is longer than raft goes on to hand over when nobody waits for it
+// any more: raft gives the successor an election timeout, twice, and then waits
+// for its answer, which a stalled disk may delay up to raftIOTimeout.
+func stuckAfter(electionTimeout time.Duration) time.Duration {
+	return 3*electionTimeout + 2*raftIOTimeout
+}
 
 // notice looks out for a raft that refuses every entry because it hands over
 // leadership, for ever: an interrupted hand-over can leave it so
 // (hashicorp/raft#696). Only a new one helps.
 func (p *proposer) notice(err error) {
 	switch {
-	case !errors.Is(err, raft.ErrLeadershipTransferInProgress):
+	case !errors.Is(err, raft.ErrLeadershipTransferInProgress), p.handingOver():
 		p.refused = time.Time{}
 	case p.refused.IsZero():
 		p.refused = time.Now()

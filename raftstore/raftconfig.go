@@ -11,11 +11,12 @@ import (
 
 const (
 	// appendEntriesMax entries may go to a follower at once. Together with
-	// groupBytesMax it bounds the memory of a request.
-	appendEntriesMax = 64
+	// groupBytesMax it bounds the memory of a request, and what must pass and be
+	// stored within raftIOTimeout: a follower that can't never catches up.
+	appendEntriesMax = 16
 
 	// logCacheEntries of the log are kept in memory for followers that lag.
-	logCacheEntries = 256
+	logCacheEntries = 64
 
 	// commitTimeout is when an idle leader tells followers the commit index
 	// again. The proposer tells it much sooner after each write.

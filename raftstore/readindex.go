@@ -31,7 +31,7 @@ func (n *Node) readIndex(ctx context.Context) (*round, error) {
 // last met err. Of err only the text counts: that nobody answered is an unknown
 // outcome to whoever asked a peer, but not to this request, which wrote nothing.
 func noLeader(ctx context.Context, err error) error {
-	return fmt.Errorf("%w in time: %w; last attempt: %s", store.ErrNoLeader, ctx.Err(), err.Error())
+	return fmt.Errorf("%w in time: %w; see that a quorum of the voters is up; last attempt: %s", store.ErrNoLeader, ctx.Err(), err.Error())
 }
 
 // confirm does one round: here if this node leads, else by asking the leader.

@@ -3,6 +3,7 @@ package raftstore_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -200,6 +201,67 @@ func TestSim_TokenLetsInOneNode(t *testing.T) {
 		}
 		if err := try("node-6"); !errors.Is(err, raftstore.ErrToken) {
 			t.Errorf("a third node: got %v, want %v", err, raftstore.ErrToken)
+		}
+		s.voters(4)
+	})
+}
+
+// TestSim_RemovalOfTheLeaderIsFinished leaves a removal half done: the leader's
+// id is barred, but it leads on. It must give way, and be dropped by the next.
+func TestSim_RemovalOfTheLeaderIsFinished(t *testing.T) {
+	simulate(t, 14, 3, nil, func(s *sim) {
+		barred := s.elected()
+		err := s.bounded(electMax, func(ctx context.Context) error { return s.node(barred).Bar(ctx, s.name(barred)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		s.gone[barred] = true
+		s.mu.Unlock()
+		s.elected(s.others(barred)...)
+		s.voters(2)
+	})
+}
+
+// TestSim_AdmittedNodeComesBack has a node taken in that its leader can't reach,
+// so that it is never told. It comes back with another token. The same node
+// from another disk doesn't get in.
+func TestSim_AdmittedNodeComesBack(t *testing.T) {
+	simulate(t, 15, 3, nil, func(s *sim) {
+		leader := s.elected()
+		cfg := s.config("node-4")
+		try := func(cfg raftstore.Config) error {
+			cfg.Join = &raftstore.JoinConfig{Addresses: []string{s.address(s.name(leader))}, Token: s.joinToken(leader)}
+			return s.bounded(electMax, func(ctx context.Context) error {
+				n, err := raftstore.Open(ctx, cfg)
+				if err == nil {
+					s.tb.Cleanup(func() { n.Close() })
+				}
+				return err
+			})
+		}
+		unreachable := cfg
+		unreachable.AdvertiseAddress = "nowhere:1"
+		unreachable.Join = &raftstore.JoinConfig{Addresses: []string{s.address(s.name(leader))}, Token: s.joinToken(leader)}
+		n, err := raftstore.Open(s.ctx, unreachable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.voters(3)
+
+		other := cfg
+		other.Dir = filepath.Join(t.TempDir(), "node-4")
+		if _, err := raftstore.Init(other.Dir, clusterID, "node-4"); err != nil {
+			t.Fatal(err)
+		}
+		if err := try(other); !errors.Is(err, raftstore.ErrAlreadyMember) {
+			t.Errorf("from another disk: got %v, want %v", err, raftstore.ErrAlreadyMember)
+		}
+		if err := try(cfg); err != nil {
+			t.Fatalf("from the disk that it came with: %v", err)
 		}
 		s.voters(4)
 	})

@@ -64,14 +64,14 @@ func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, ttl time.Durati
 func tokenHash(token, clusterID string) ([sha256.Size]byte, error) {
 	parts := strings.Split(token, "/")
 	if len(parts) != 3 || parts[0] != tokenVersion {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: it is not of the form %s/<cluster>/<secret>", ErrToken, tokenVersion)
+		return [sha256.Size]byte{}, fmt.Errorf("%w: it is not of the form %s/<cluster>/<secret>: copy the whole token", ErrToken, tokenVersion)
 	}
 	if parts[1] != clusterID {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: it is for cluster %q, this is cluster %q", ErrToken, parts[1], clusterID)
+		return [sha256.Size]byte{}, fmt.Errorf("%w: it is for cluster %q, this is cluster %q: create one on a node of this cluster", ErrToken, parts[1], clusterID)
 	}
 	secret, err := base64.RawURLEncoding.DecodeString(parts[2])
 	if err != nil || len(secret) != tokenSecretBytes {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: its secret is damaged, copy the whole token", ErrToken)
+		return [sha256.Size]byte{}, fmt.Errorf("%w: its secret is damaged: copy the whole token", ErrToken)
 	}
 	return sha256.Sum256(secret), nil
 }

@@ -53,7 +53,7 @@ func (n *Node) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byte
 	if err := n.watchers.add(n.cfg.WatchersMax); err != nil {
 		return nil, err
 	}
-	if err := w.fill(); err != nil {
+	if err := w.fill(ctx); err != nil {
 		w.close()
 		return nil, err
 	}
@@ -71,11 +71,8 @@ func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
 	mark := time.NewTimer(max(0, w.node.cfg.ProgressInterval-time.Since(w.reported)))
 	defer mark.Stop()
 	for {
-		if err := w.usable(ctx); err != nil {
-			return store.Batch{}, err
-		}
 		advanced := w.node.machine.Advanced() // before reading, so that no change is missed
-		if err := w.fill(); err != nil {
+		if err := w.fill(ctx); err != nil {
 			return store.Batch{}, err
 		}
 		if len(w.pending) > 0 {
@@ -123,8 +120,11 @@ func (w *watcher) report(b store.Batch) store.Batch {
 
 // fill reads history until there is something to deliver or nothing more to
 // read.
-func (w *watcher) fill() error {
-	for len(w.pending) == 0 {
+func (w *watcher) fill(ctx context.Context) error {
+	for {
+		if err := w.usable(ctx); err != nil || len(w.pending) > 0 {
+			return err
+		}
 		batches, err := w.node.machine.History(w.cursor, historyReadBytes)
 		if err != nil {
 			return err
@@ -140,7 +140,6 @@ func (w *watcher) fill() error {
 			}
 		}
 	}
-	return nil
 }
 
 // filter returns the events whose key has one of the prefixes.

@@ -43,7 +43,7 @@ var (
 	ErrReadOnly = errors.New("transaction is read-only")
 
 	// ErrTxDone: the transaction has been committed or aborted.
-	ErrTxDone = errors.New("transaction is already committed or aborted")
+	ErrTxDone = errors.New("transaction is already committed or aborted: begin another")
 
 	// ErrTxExpired: the transaction was open for longer than [TxDurationMax].
 	ErrTxExpired = errors.New("transaction was open for too long")

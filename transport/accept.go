@@ -54,8 +54,16 @@ const (
 	acceptWaitMax = time.Second
 )
 
-// accept takes connections and leaves each to a goroutine of its own.
+// accept takes connections, once it may, and leaves each to a goroutine of its
+// own.
 func (t *Transport) accept() {
+	if t.cfg.Ready != nil {
+		select {
+		case <-t.cfg.Ready:
+		case <-t.ctx.Done():
+			return
+		}
+	}
 	wait := acceptWaitMin
 	for {
 		raw, err := t.listener.Accept()

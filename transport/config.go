@@ -33,6 +33,13 @@ type Config struct {
 	// Resolve returns the address of a node, as host and port.
 	Resolve func(ctx context.Context, node string) (string, error)
 
+	// Ready, unless it is nil, is closed when connections may be taken. Until
+	// then those of others wait in the system's queue, for as long as their
+	// handshake timeout lets them; Dial works from the beginning. It lets a node
+	// make sure of its address and its certificate before it has anything that
+	// Authorize could look into.
+	Ready <-chan struct{}
+
 	// HandshakeTimeout bounds the time from a connection's beginning until it
 	// is ready, in both directions. Zero means 5 s.
 	HandshakeTimeout time.Duration

@@ -99,10 +99,22 @@ func (w *wallet) open() error {
 		err = b.check(w.own)
 	}
 	if err != nil {
-		return fmt.Errorf("this node's credentials: %w", err)
+		return fmt.Errorf("this node's credentials: %w%s", err, cure(err))
 	}
 	w.good = b
 	return nil
+}
+
+// cure tells what helps against a node's own certificate that does not fit.
+// What is wrong with its time tells so itself, see verify.
+func cure(err error) string {
+	switch {
+	case errors.Is(err, ErrOtherCluster), errors.Is(err, ErrWrongNode), errors.Is(err, ErrBadIdentity):
+		return "; use the certificate that was issued to this node"
+	case errors.Is(err, ErrUntrusted):
+		return "; use a certificate, for both TLS servers and clients, that one of the configured roots has issued"
+	}
+	return ""
 }
 
 // bundle returns the newest good bundle.

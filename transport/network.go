@@ -14,8 +14,8 @@ type Network interface {
 	DialContext(ctx context.Context, addr string) (net.Conn, error)
 }
 
-// TCP notices in 25 s that a peer is gone without a word, where nothing is to be
-// sent. Where something is, see boundUnacked.
+// TCP notices within half a minute that a peer is gone without a word: after 25 s
+// by these, or when boundUnacked has it give up.
 const (
 	keepAliveIdle     = 10 * time.Second
 	keepAliveInterval = 5 * time.Second

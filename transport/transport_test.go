@@ -308,3 +308,44 @@ func TestTLS_OnlyVersion13(t *testing.T) {
 		}
 	})
 }
+
+func TestListen_TakesNoConnectionBeforeItIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		ready := make(chan struct{})
+		n1 := c.start(t, "n1", func(cfg *transport.Config) { cfg.Ready = ready })
+		echo(n1, transport.Raft)
+		n2 := c.start(t, "n2")
+		echo(n2, transport.Raft)
+		wantEcho(t, dial(t, n1, transport.Raft, "n2")) // it may dial itself
+
+		dialed := make(chan error, 1)
+		go func() {
+			conn, err := n2.Dial(t.Context(), transport.Raft, "n1")
+			if err == nil {
+				err = conn.Close()
+			}
+			dialed <- err
+		}()
+		time.Sleep(time.Second)
+		select {
+		case err := <-dialed:
+			t.Fatalf("dialed before the listener is ready: %v", err)
+		default:
+		}
+		close(ready)
+		if err := <-dialed; err != nil {
+			t.Errorf("a dial that waited: %v", err)
+		}
+	})
+}
+
+func TestListen_ClosesBeforeItIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		n1 := c.start(t, "n1", func(cfg *transport.Config) { cfg.Ready = make(chan struct{}) })
+		if err := n1.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -25,7 +25,10 @@ type conformanceTest struct {
 
 // Run runs the suite, each test as a subtest of t.
 func Run(t *testing.T, open Open) {
-	for _, tests := range [][]conformanceTest{} {
+	for _, tests := range [][]conformanceTest{
+		bundleTests, pruneBundleTests, deleteBundleTests, authorityTests, entryTests, nodeTests, nodeListTests,
+		nodeDeleteTests, nodeSelectorTests, joinTokenTests, federationTests, caJournalTests, eventTests, contextTests,
+	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
 		}
@@ -37,8 +40,9 @@ type env struct {
 	*testing.T
 	*datastore.DataStore // on the first handle
 
-	all   []*datastore.DataStore // on every handle
-	clock *clock                 // of every DataStore
+	all    []*datastore.DataStore // on every handle
+	stores []store.Store          // the handles
+	clock  *clock                 // of every DataStore
 }
 
 // testTime bounds a test: what hangs must not hang the suite.
@@ -57,7 +61,7 @@ func newEnv(t *testing.T, open Open) *env {
 				t.Errorf("close: %v", err)
 			}
 		})
-		e.all = append(e.all, ds)
+		e.all, e.stores = append(e.all, ds), append(e.stores, s)
 	}
 	e.DataStore = e.all[0]
 	return e

@@ -8,19 +8,36 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// refused puts a pair in each way there is, and wants an error and no change.
-func (e *env) refused(want error, what string, pair store.Pair) {
+// refused puts a pair in each way there is, and wants an error that names what
+// is wrong, and no change.
+func (e *env) refused(want error, names, what string, pair store.Pair) {
 	e.Helper()
 	rev := e.revision()
 	_, err := e.store(0).Put(e.ctx, pair)
 	e.isError(err, want, "put of %s", what)
+	e.mentions(err, names, "put of "+what)
 
 	tx := e.begin(1)
 	if err = tx.Put(pair.Key, pair.Value); err == nil {
 		_, err = tx.Commit(e.ctx)
 	}
 	e.isError(err, want, "tx put of %s", what)
+	e.mentions(err, names, "tx put of "+what)
 	equal(e, e.revision(), rev, "revision after a refused put of %s", what)
+}
+
+// tooLarge wants an error that names the limit which is exceeded.
+func (e *env) tooLarge(err error, limit, what string) {
+	e.Helper()
+	e.isError(err, store.ErrTooLarge, "%s", what)
+	e.mentions(err, limit, what)
+}
+
+func (e *env) mentions(err error, names, what string) {
+	e.Helper()
+	if err != nil && !strings.Contains(err.Error(), names) {
+		e.Errorf("%s: error %q does not name %s", what, err, names)
+	}
 }
 
 func testLimitKey(e *env) {
@@ -35,18 +52,18 @@ func testLimitKey(e *env) {
 	equal(e, rest, 0, "keys behind the longest")
 
 	longer := append(longest, 'k')
-	e.refused(store.ErrTooLarge, "a key that is too long", store.Pair{Key: longer})
-	e.refused(store.ErrInvalid, "the empty key", store.Pair{Value: []byte("v")})
+	e.refused(store.ErrTooLarge, "KeyBytesMax", "a key that is too long", store.Pair{Key: longer})
+	e.refused(store.ErrInvalid, "at least 1 byte", "the empty key", store.Pair{Value: []byte("v")})
 
 	tx := e.begin(0)
 	_, _, err = tx.Get(e.ctx, longer)
-	e.isError(err, store.ErrTooLarge, "get of a key that is too long")
+	e.tooLarge(err, "KeyBytesMax", "get of a key that is too long")
 	_, _, err = tx.Get(e.ctx, nil)
 	e.isError(err, store.ErrInvalid, "get of the empty key")
-	e.isError(tx.Delete(longer), store.ErrTooLarge, "delete of a key that is too long")
+	e.tooLarge(tx.Delete(longer), "KeyBytesMax", "delete of a key that is too long")
 	_, err = tx.Sequence(longer)
-	e.isError(err, store.ErrTooLarge, "a counter name that is too long")
-	e.isError(tx.RaiseSequence(longer, 1), store.ErrTooLarge, "a raise of a counter name that is too long")
+	e.tooLarge(err, "KeyBytesMax", "a counter name that is too long")
+	e.tooLarge(tx.RaiseSequence(longer, 1), "KeyBytesMax", "a raise of a counter name that is too long")
 }
 
 func testLimitValue(e *env) {
@@ -58,7 +75,7 @@ func testLimitValue(e *env) {
 	if len(kvs) != 1 || !bytes.Equal(kvs[0].Value, largest) {
 		e.Error("the largest value comes back changed")
 	}
-	e.refused(store.ErrTooLarge, "a value that is too large", store.Pair{Key: e.key("k"), Value: append(largest, 'v')})
+	e.refused(store.ErrTooLarge, "ValueBytesMax", "a value that is too large", store.Pair{Key: e.key("k"), Value: append(largest, 'v')})
 }
 
 func testLimitTxOps(e *env) {
@@ -69,10 +86,10 @@ func testLimitTxOps(e *env) {
 		e.noError(tx.Put(key(i), nil), "put %d", i)
 	}
 	e.noError(tx.Put(key(0), []byte("again")), "put of a key that is already written, at the limit")
-	e.isError(tx.Put(key(store.TxOpsMax), nil), store.ErrTooLarge, "one put too many")
-	e.isError(tx.Delete(key(store.TxOpsMax)), store.ErrTooLarge, "one delete too many")
+	e.tooLarge(tx.Put(key(store.TxOpsMax), nil), "TxOpsMax", "one put too many")
+	e.tooLarge(tx.Delete(key(store.TxOpsMax)), "TxOpsMax", "one delete too many")
 	_, err := tx.Sequence(e.key("counter"))
-	e.isError(err, store.ErrTooLarge, "one number too many")
+	e.tooLarge(err, "TxOpsMax", "one number too many")
 	equal(e, tx.commit().Revision, before+1, "revision of the largest transaction")
 
 	n, rev, err := e.store(1).Delete(e.ctx, e.all())
@@ -94,7 +111,7 @@ func testLimitTxBytes(e *env) {
 	if err == nil {
 		_, err = tx.Commit(e.ctx)
 	}
-	e.isError(err, store.ErrTooLarge, "a transaction of TxBytesMax and its keys")
+	e.tooLarge(err, "TxBytesMax", "a transaction of TxBytesMax and its keys")
 	equal(e, e.revision(), rev, "revision after a transaction that was too large")
 
 	tx = e.begin(1)
@@ -115,7 +132,7 @@ func testLimitScanBytes(e *env) {
 		ranges[i] = store.Key(e.key("k"))
 	}
 	_, _, err = e.store(1).Get(e.ctx, store.Linearizable(), ranges...)
-	e.isError(err, store.ErrTooLarge, "get of more than ScanBytesMax")
+	e.tooLarge(err, "ScanBytesMax", "get of more than ScanBytesMax")
 	kvs, _, err := e.store(1).Get(e.ctx, store.Linearizable(), ranges[1:]...)
 	e.noError(err, "get of less than ScanBytesMax")
 	equal(e, len(kvs), len(ranges)-1, "pairs of a get of less than ScanBytesMax")
@@ -131,7 +148,7 @@ func testLimitWatchPrefixes(e *env) {
 	}
 	after := store.Cursor{Revision: e.revision()}
 	_, err := e.store(1).Watch(e.ctx, after, prefixes...)
-	e.isError(err, store.ErrTooLarge, "watch of too many prefixes")
+	e.tooLarge(err, "WatchPrefixesMax", "watch of too many prefixes")
 
 	w, err := e.store(1).Watch(e.ctx, after, prefixes[:store.WatchPrefixesMax]...)
 	e.noError(err, "watch of as many prefixes as are allowed")

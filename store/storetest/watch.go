@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -262,6 +263,14 @@ func testWatchAhead(e *env) {
 		b := <-got
 		e.noError(history{rev: {putEvent(e.key("seen"), "")}}.check(ahead, []store.Batch{b}), "first batch through handle %d", i)
 		ahead = rev + 3
+	}
+	ended, end := context.WithCancel(e.ctx)
+	end()
+	for i := range e.stores { // as far ahead as it goes
+		w := e.watch(i, store.Cursor{Revision: math.MaxUint64}, e.prefix)
+		if b, err := w.Next(ended); !errors.Is(err, context.Canceled) {
+			e.Errorf("next behind the last revision there can be, through handle %d: got %+v, %v", i, b, err)
+		}
 	}
 }
 

@@ -72,10 +72,10 @@ type budget struct {
 // ErrTooLarge. Negative ones give back.
 func (b *budget) spend(ops, bytes int) error {
 	if b.ops+ops > store.TxOpsMax {
-		return fmt.Errorf("%w: transaction exceeds TxOpsMax %d", store.ErrTooLarge, store.TxOpsMax)
+		return fmt.Errorf("%w: transaction exceeds TxOpsMax %d: split it", store.ErrTooLarge, store.TxOpsMax)
 	}
 	if b.bytes+bytes > store.TxBytesMax {
-		return fmt.Errorf("%w: transaction exceeds TxBytesMax %d", store.ErrTooLarge, store.TxBytesMax)
+		return fmt.Errorf("%w: transaction exceeds TxBytesMax %d: split it", store.ErrTooLarge, store.TxBytesMax)
 	}
 	b.ops += ops
 	b.bytes += bytes

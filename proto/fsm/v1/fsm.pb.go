@@ -878,7 +878,7 @@ func (x *SetHistoryBudget) GetBytes() uint64 {
 // AddJoinToken lets one node join. Times are the leader's.
 type AddJoinToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The SHA-256 of the token.
+	// The SHA-256 of the token's secret.
 	Hash          []byte `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
 	ExpiresUnixMs int64  `protobuf:"varint,2,opt,name=expires_unix_ms,json=expiresUnixMs,proto3" json:"expires_unix_ms,omitempty"`
 	NowUnixMs     int64  `protobuf:"varint,3,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"`

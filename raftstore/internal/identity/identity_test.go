@@ -43,6 +43,19 @@ func TestCreate_LoadReturnsIt(t *testing.T) {
 	}
 }
 
+// The file is durable: one that an older version wrote must be read.
+func TestLoad_GoldenFile(t *testing.T) {
+	dir := t.TempDir()
+	const golden = `{"format":1,"cluster_id":"prod","node_id":"node-1","disk_id":"5f3c9a0e71d24b8896ab10f4c2de7735"}` + "\ncrc32c 91596f3b\n"
+	if err := errors.Join(os.Chmod(dir, 0o700), os.WriteFile(filepath.Join(dir, fileName), []byte(golden), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	want := identity.Identity{Format: 1, ClusterID: "prod", NodeID: "node-1", DiskID: "5f3c9a0e71d24b8896ab10f4c2de7735"}
+	if got, err := identity.Load(dir); got != want || err != nil {
+		t.Errorf("loaded %+v, %v, want %+v", got, err, want)
+	}
+}
+
 func TestCreate_GeneratesWhatIsEmpty(t *testing.T) {
 	a := mustCreate(t, t.TempDir()+"/a", "", "")
 	b := mustCreate(t, t.TempDir()+"/b", "", "")

@@ -27,6 +27,10 @@ type Options struct {
 	// Wrap, unless it is nil, returns what stands between the Store and the
 	// disk: tests of what a failing disk leads to put their faults there.
 	Wrap func(Backend) Backend
+
+	// Verified tells Open that OpenReadOnly has just verified the file, so that
+	// it isn't read twice.
+	Verified bool
 }
 
 const (
@@ -48,15 +52,14 @@ const (
 // compacted has many: with 100 MB of them, appending takes three times as long.
 // The price is that opening reads the file, which the check does anyway.
 func Open(o Options) (*Store, error) {
-	if err := check(o.Path); err != nil {
-		return nil, fmt.Errorf("log store: %w", err)
+	if !o.Verified {
+		if _, err := check(o.Path); err != nil {
+			return nil, fmt.Errorf("log store: %w", err)
+		}
 	}
-	backend, err := openBolt(o)
-	switch {
-	case errors.Is(err, bbolterrors.ErrTimeout):
-		return nil, fmt.Errorf("log store: %s is %w: stop it first", o.Path, filelock.ErrLocked)
-	case err != nil:
-		return nil, fmt.Errorf("log store: open %s: %w", o.Path, err)
+	backend, err := openBolt(o.Path, &bbolt.Options{InitialMmapSize: mmapBytes})
+	if err != nil {
+		return nil, err
 	}
 	if o.Wrap != nil {
 		return New(o.Wrap(backend), o.OnFailure), nil
@@ -64,42 +67,63 @@ func Open(o Options) (*Store, error) {
 	return New(backend, o.OnFailure), nil
 }
 
-// check verifies the file, unless there is none or an empty one: bbolt makes a
-// new one then.
-func check(path string) error {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		return nil
+// OpenReadOnly opens a log as Open does, but leaves every byte of it as it is:
+// Open has bbolt commit an empty transaction. Writes to the Store fail. A log
+// that was never made, or not to the end, is an [fs.ErrNotExist].
+func OpenReadOnly(path string) (*Store, error) {
+	made, err := check(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("log store: %w", err)
+	case !made:
+		return nil, fmt.Errorf("log store: %s: %w", path, fs.ErrNotExist)
 	}
-	return boltfile.Check(path, boltfile.Options{})
+	backend, err := openBolt(path, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	return New(backend, nil), nil
 }
 
-func openBolt(o Options) (*raftboltdb.BoltStore, error) {
-	var (
-		file    *os.File
-		backend *raftboltdb.BoltStore
-	)
-	err := boltfile.Guard("open", func() (err error) {
-		backend, err = raftboltdb.New(raftboltdb.Options{
-			Path:                    o.Path,
-			MsgpackUseNewTimeFormat: true,
-			BoltOptions: &bbolt.Options{
-				Timeout:         lockTimeout,
-				PageSize:        boltfile.PageBytes,
-				InitialMmapSize: mmapBytes,
-				FreelistType:    bbolt.FreelistMapType,
-				NoFreelistSync:  true,
-				OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-					file, err = os.OpenFile(name, flag, mode)
-					return file, err
-				},
-			},
-		})
+// check verifies the file, unless there is none or an empty one: bbolt makes a
+// new one then. made tells whether it has the buckets of a log, which are made
+// right after the file.
+func check(path string) (made bool, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return false, nil
+	}
+	err = boltfile.Check(path, boltfile.Options{Bucket: func([]byte) func(key, value []byte) {
+		made = true
+		return nil
+	}})
+	return made, err
+}
+
+// openBolt opens the file with what o says besides the options of every log.
+func openBolt(path string, o *bbolt.Options) (backend *raftboltdb.BoltStore, err error) {
+	var file *os.File
+	o.Timeout = lockTimeout
+	o.PageSize = boltfile.PageBytes
+	o.FreelistType = bbolt.FreelistMapType
+	o.NoFreelistSync = true
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	}
+	err = boltfile.Guard("open", func() (err error) {
+		backend, err = raftboltdb.New(raftboltdb.Options{Path: path, MsgpackUseNewTimeFormat: true, BoltOptions: o})
 		return err
 	})
-	if errors.Is(err, store.ErrCorrupt) && file != nil {
+	switch {
+	case errors.Is(err, store.ErrCorrupt) && file != nil:
 		// bbolt panicked and left its file open and locked.
 		err = errors.Join(err, file.Close())
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return nil, fmt.Errorf("log store: %s is %w: stop it first", path, filelock.ErrLocked)
 	}
-	return backend, err
+	if err != nil {
+		return nil, fmt.Errorf("log store: open %s: %w", path, err)
+	}
+	return backend, nil
 }

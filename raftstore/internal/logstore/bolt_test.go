@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
 
 	"github.com/spire-raft/spire-raft/internal/filelock"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
@@ -50,11 +52,18 @@ func writeLog(t *testing.T, path string) []byte {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return readUsed(t, path)
+}
+
+// readUsed returns a file up to the end of its last page that is in use: what
+// lies behind it is room to grow.
+func readUsed(t *testing.T, path string) []byte {
+	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const page = 4096 // what lies behind the last page in use is room to grow
+	const page = 4096
 	used := len(bytes.TrimRight(data, "\x00"))
 	return data[:(used+page-1)/page*page]
 }
@@ -145,6 +154,57 @@ func TestOpen_FileInUse(t *testing.T) {
 	defer s.Close()
 	if _, err := logstore.Open(logstore.Options{Path: path}); !errors.Is(err, filelock.ErrLocked) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpenReadOnly_ReadsAndLeavesEveryByte(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	data := writeLog(t, path)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := logstore.OpenReadOnly(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := s.LastIndex()
+	if err != nil || last != entries {
+		t.Errorf("last index %d, %v", last, err)
+	}
+	if err := s.GetLog(last, new(raft.Log)); err != nil {
+		t.Error(err)
+	}
+	if err := s.StoreLog(entry(last + 1)); err == nil {
+		t.Error("wrote to it")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, data) {
+		t.Errorf("the file has changed: %v", err)
+	}
+}
+
+func TestOpenReadOnly_LogThatWasNotMade(t *testing.T) {
+	dir := t.TempDir()
+	for name, prepare := range map[string]func(path string) error{
+		"missing": func(string) error { return nil },
+		"empty":   func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"without buckets": func(path string) error {
+			db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: 4096})
+			if err != nil {
+				return err
+			}
+			return db.Close()
+		},
+	} {
+		path := filepath.Join(dir, name)
+		if err := prepare(path); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := logstore.OpenReadOnly(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: got %v, %v", name, s, err)
+		}
 	}
 }
 

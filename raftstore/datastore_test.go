@@ -1,0 +1,28 @@
+package raftstore_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/spire-raft/spire-raft/datastore/datastoretest"
+	"github.com/spire-raft/spire-raft/raftstore"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// dataStore runs the suite of the DataStore on the nodes that pick chooses of
+// one cluster, each test below a prefix of its own.
+func dataStore(t *testing.T, pick func(c *cluster) []int) {
+	c := startClusterIn(t, memoryDir(t), 3, func(cfg *raftstore.Config) { cfg.Timing.HeartbeatTimeout = calmHeartbeat })
+	tests := 0
+	datastoretest.Run(t, func(testing.TB) (stores []store.Store) {
+		tests++
+		for _, s := range c.stores(pick(c)...) {
+			stores = append(stores, below{s, fmt.Appendf(nil, "%d/", tests)})
+		}
+		return stores
+	})
+	c.converged()
+}
+
+func TestDataStore_ThroughTheLeader(t *testing.T) { dataStore(t, leaderOnly) }
+func TestDataStore_ThroughFollowers(t *testing.T) { dataStore(t, followersOnly) }

@@ -1,0 +1,81 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+var errNoCluster = fmt.Errorf("%w: set Bootstrap to start a new cluster with this node, or Join to take it into one", ErrNotMember)
+
+// consult asks the nodes of the cluster, on behalf of one that has no file yet,
+// whether it may start a new cluster or join them, so that a refusal leaves it
+// without any. What only time can answer is left to enter.
+func (n *Node) consult(ctx context.Context) error {
+	if _, err := os.Stat(n.logPath()); !errors.Is(err, fs.ErrNotExist) || fsm.Exists(n.cfg.Dir) {
+		return nil
+	}
+	switch {
+	case n.cfg.Bootstrap:
+		err := n.checkNoCluster(ctx)
+		n.admitted = err == nil
+		return err
+	case n.cfg.Join != nil:
+		return n.knock(ctx)
+	}
+	return errNoCluster
+}
+
+// knock asks once to be taken in. It returns an error where asking again would
+// not help. A node that is taken in and doesn't get further may ask once more.
+func (n *Node) knock(ctx context.Context) error {
+	if _, err := tokenHash(n.cfg.Join.Token, n.id.ClusterID); err != nil {
+		return err
+	}
+	var errs []error
+	for _, address := range n.cfg.Join.Addresses {
+		err := n.joinThrough(ctx, address)
+		if err == nil {
+			n.admitted = true
+			return nil
+		}
+		if !final(err) {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("join through %s: %w", address, err))
+	}
+	return explainJoin(errors.Join(errs...), n.id.ClusterID)
+}
+
+// explainJoin adds what helps to an error of joining that doesn't tell it.
+func explainJoin(err error, clusterID string) error {
+	switch {
+	case errors.Is(err, transport.ErrOtherCluster):
+		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or Init another directory for that cluster", err, clusterID)
+	case errors.Is(err, transport.ErrUntrusted):
+		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or let both sides trust the other's authority", err, clusterID)
+	}
+	return err
+}
+
+// enter makes the node part of its cluster, where it is not yet.
+func (n *Node) enter(ctx context.Context) error {
+	if len(n.configuration().Servers) > 0 {
+		return nil
+	}
+	switch {
+	case n.cfg.Bootstrap:
+		return n.bootstrap(ctx)
+	case n.cfg.Join != nil:
+		if n.admitted {
+			return nil
+		}
+		return explainJoin(n.joinCluster(ctx), n.id.ClusterID)
+	}
+	return errNoCluster
+}
