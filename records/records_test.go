@@ -129,6 +129,29 @@ func TestBundles_UnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
+// The attributes of an entry are the only part of it in which SPIRE keeps what
+// it doesn't know.
+func TestEntries_KeepUnknownFieldsOfAttributesOnly(t *testing.T) {
+	unknown := []byte{0x78, 0x01}
+	entry := fullEntry()
+	entry.ProtoReflect().SetUnknown(unknown)
+	entry.AdditionalAttributes.ProtoReflect().SetUnknown(unknown)
+	value, err := records.Entries.Encode(records.Item[*spirev1.RegistrationEntry]{Object: entry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	item, err := records.Entries.Decode("id", append(value, unknown...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := item.Object.ProtoReflect().GetUnknown(); got != nil {
+		t.Errorf("entry has %x", got)
+	}
+	if got := item.Object.AdditionalAttributes.ProtoReflect().GetUnknown(); string(got) != string(unknown) {
+		t.Errorf("attributes have %x, want %x", got, unknown)
+	}
+}
+
 func TestEncode_RefusesStringsThatAreNotUTF8(t *testing.T) {
 	_, err := records.Entries.Encode(records.Item[*spirev1.RegistrationEntry]{
 		Object: &spirev1.RegistrationEntry{SpiffeId: "\xff"},

@@ -3,6 +3,7 @@ package datastoretest
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -28,12 +29,8 @@ func cancelledContext(e *env) {
 	ctx, cancel := context.WithCancel(e.ctx())
 	cancel()
 	calls := bundleCalls(ctx, e.DataStore)
-	for name, err := range nodeCalls(ctx, e.DataStore) {
-		calls[name] = err
-	}
-	for name, err := range otherCalls(ctx, e.DataStore) {
-		calls[name] = err
-	}
+	maps.Copy(calls, nodeCalls(ctx, e.DataStore))
+	maps.Copy(calls, otherCalls(ctx, e.DataStore))
 	for name, call := range authorityMethods(e.DataStore) {
 		calls[name] = call(ctx, "spiffe://td", "id")
 	}

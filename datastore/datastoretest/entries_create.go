@@ -4,7 +4,6 @@ import (
 	"errors"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -233,78 +232,6 @@ func createEntryNormalizesAttributes(e *env) {
 	}
 }
 
-func createEntrySimilar(e *env) {
-	e.createBundles("spiffe://a", "spiffe://b")
-	e.createEntries(fullWorkload("first"))
-	e.clock.advance(time.Hour) // first has expired
-	stored := storedFullWorkload("first", e.clock.Now().Add(-time.Hour).Unix())
-	tests := []struct {
-		name     string
-		change   func(*registration)
-		existing bool
-	}{
-		{"the same", func(*registration) {}, true},
-		{"without id", func(w *registration) { w.EntryId = "" }, true},
-		{"all else differs", func(w *registration) {
-			*w = registration{EntryId: "other", SpiffeId: w.SpiffeId, ParentId: w.ParentId, Selectors: w.Selectors, Hint: "other"}
-		}, true},
-		{"selectors in another order", func(w *registration) { slices.Reverse(w.Selectors) }, true},
-		{"selectors repeated", func(w *registration) { w.Selectors = append(w.Selectors, w.Selectors[0]) }, true},
-		{"unknown bundle", func(w *registration) { w.FederatesWith = []string{"spiffe://none"} }, true},
-		{"more selectors", func(w *registration) { w.Selectors = parseSelectors("z:1", "a:2", "m:3", "n:4") }, false},
-		{"fewer selectors", func(w *registration) { w.Selectors = w.Selectors[1:] }, false},
-		{"selectors in another case", func(w *registration) { w.Selectors[0].Type = "Z" }, false},
-		{"selectors split elsewhere", func(w *registration) { w.Selectors = parseSelectors("z1:", "a:2", "m:3") }, false},
-		{"another parent", func(w *registration) { w.ParentId += "2" }, false},
-		{"no parent", func(w *registration) { w.ParentId = "" }, false},
-		{"another SPIFFE ID", func(w *registration) { w.SpiffeId += "2" }, false},
-		{"SPIFFE ID in another case", func(w *registration) { w.SpiffeId = strings.ToUpper(w.SpiffeId) }, false},
-	}
-	events := []string{"first"}
-	for i, test := range tests {
-		entry := fullWorkload("first")
-		entry.EntryId = "new-" + strconv.Itoa(i)
-		test.change(entry)
-		got, existing, err := e.CreateOrReturnRegistrationEntry(e.ctx(), entry)
-		if err != nil || existing != test.existing {
-			e.Errorf("%s: got %v, %v", test.name, existing, err)
-			continue
-		}
-		if existing && !reflect.DeepEqual(got, stored) {
-			e.Errorf("%s: got %v, want %v", test.name, got, stored)
-		}
-		if !existing {
-			events = append(events, entry.EntryId)
-			continue
-		}
-		if got, err = e.CreateRegistrationEntry(e.ctx(), entry); err != nil || !reflect.DeepEqual(got, stored) {
-			e.Errorf("%s: CreateRegistrationEntry: got %v, %v", test.name, got, err)
-		}
-	}
-	e.wantEntryEvents(events...)
-}
-
-func createEntryOldestSimilar(e *env) {
-	e.createEntries(workload("z", "a:1"), workload("a", "a:2"), workload("b", "a:3"))
-	for _, id := range []string{"b", "a"} { // now all three are similar
-		like := workload("z", "a:1")
-		like.EntryId = id
-		if _, err := e.UpdateRegistrationEntry(e.ctx(), like, nil); err != nil {
-			e.Fatal(err)
-		}
-	}
-	for _, want := range []string{"z", "a", "b"} {
-		got, existing, err := e.CreateOrReturnRegistrationEntry(e.ctx(), workload("z", "a:1"))
-		if err != nil || !existing || got.EntryId != want {
-			e.Errorf("got %v, %v, %v, want %s", got, existing, err, want)
-		}
-		if _, err := e.DeleteRegistrationEntry(e.ctx(), want); err != nil {
-			e.Fatal(err)
-		}
-	}
-	e.createEntries(workload("z", "a:1"))
-}
-
 const usedEntryID = "datastore-sql: UNIQUE constraint failed: registered_entries.entry_id"
 
 func createEntryUsedID(e *env) {
@@ -377,74 +304,4 @@ func createEntryFailureIsAtomic(e *env) {
 	e.createEntries(workload("b", "a:1"))
 	e.wantEntryEvents("b")
 	e.wantPage(e.DataStore, nil, "", 5, "1", "b")
-}
-
-func createEntryUTF8(e *env) {
-	for field, spoil := range map[string]func(*registration){
-		"spiffe_id":      func(w *registration) { w.SpiffeId += "\xff" },
-		"parent_id":      func(w *registration) { w.ParentId = "\xc3" },
-		"hint":           func(w *registration) { w.Hint = "\xff" },
-		"dns_names":      func(w *registration) { w.DnsNames = []string{"ok", "\xff"} },
-		"federates_with": func(w *registration) { w.FederatesWith = []string{"\xff"} },
-		"selectors":      func(w *registration) { w.Selectors = parseSelectors("ok:ok", "\xff:ok") },
-	} {
-		entry := workload("a", "a:1")
-		spoil(entry)
-		_, err := e.CreateRegistrationEntry(e.ctx(), entry)
-		e.wantFailure(err, codes.InvalidArgument, invalidEntry+field+" is not valid UTF-8")
-	}
-	selector := workload("a", "ok:\xff")
-	_, err := e.CreateRegistrationEntry(e.ctx(), selector)
-	e.wantFailure(err, codes.InvalidArgument, invalidEntry+"selectors is not valid UTF-8")
-	e.wantEntryEvents()
-}
-
-func createEntryManySelectors(e *env) {
-	const n = 10_000
-	entry := workload("a")
-	for i := range n {
-		entry.Selectors = append(entry.Selectors, &spirev1.Selector{Type: "t", Value: strconv.Itoa(i)})
-		entry.DnsNames = append(entry.DnsNames, strconv.Itoa(i))
-	}
-	start := time.Now()
-	e.createEntries(entry)
-	entry.CreatedAt = e.clock.Now().Unix()
-	e.wantEntry(entry)
-	slices.Reverse(entry.Selectors)
-	if got, err := e.UpdateRegistrationEntry(e.ctx(), entry, nil); err != nil || len(got.Selectors) != n {
-		e.Error(err)
-	}
-	if _, existing, err := e.CreateOrReturnRegistrationEntry(e.ctx(), entry); err != nil || !existing {
-		e.Errorf("again: existing %v, %v", existing, err)
-	}
-	if _, err := e.DeleteRegistrationEntry(e.ctx(), "a"); err != nil {
-		e.Error(err)
-	}
-	// Far more than it takes: what is quadratic takes minutes.
-	if took := time.Since(start); took > 20*time.Second {
-		e.Errorf("took %v", took)
-	}
-}
-
-func createEntryTooLarge(e *env) {
-	large := workload("a", "a:1")
-	large.Hint = strings.Repeat("h", store.ValueBytesMax)
-	if _, err := e.CreateRegistrationEntry(e.ctx(), large); !errors.Is(err, store.ErrTooLarge) {
-		e.Errorf("large value: %v", err)
-	}
-	many := workload("a")
-	for i := range store.TxOpsMax {
-		many.Selectors = append(many.Selectors, &spirev1.Selector{Value: strconv.Itoa(i)})
-	}
-	if _, err := e.CreateRegistrationEntry(e.ctx(), many); !errors.Is(err, store.ErrTooLarge) {
-		e.Errorf("many selectors: %v", err)
-	}
-	e.wantNoEntry("a")
-	e.wantEntryEvents()
-
-	e.createEntries(workload("a", "a:1"))
-	if _, err := e.UpdateRegistrationEntry(e.ctx(), large, nil); !errors.Is(err, store.ErrTooLarge) {
-		e.Errorf("update: %v", err)
-	}
-	e.wantEntryEvents("a")
 }

@@ -1,12 +1,15 @@
 package datastoretest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/spire-raft/spire-raft/datastore"
 )
@@ -17,6 +20,7 @@ var fetchEntryTests = []conformanceTest{
 	{"FetchEntry_ExpiredIsReturned", fetchEntryExpired},
 	{"FetchEntry_ResultBelongsToTheCaller", fetchEntryIsACopy},
 	{"FetchEntries_OnlyThosePresent", fetchEntriesPresent},
+	{"Entries_CancelledStaysInTheError", entriesCancelled},
 }
 
 // Sections 2.3.7, 2.3.8 and 7.2 of the specification.
@@ -90,6 +94,55 @@ func fetchEntriesPresent(e *env) {
 			}
 		}
 	}
+}
+
+// entriesCancelled is of section 2.0.
+func entriesCancelled(e *env) {
+	ctx, cancel := context.WithCancel(e.ctx())
+	cancel()
+	for name, call := range map[string]func() error{
+		"create": func() error {
+			_, err := e.CreateRegistrationEntry(ctx, workload("a", "a:1"))
+			return err
+		},
+		"fetch": func() error {
+			_, err := e.FetchRegistrationEntry(ctx, "a")
+			return err
+		},
+		"fetch several": func() error {
+			_, err := e.FetchRegistrationEntries(ctx, []string{"a"})
+			return err
+		},
+		"list": func() error {
+			_, err := e.ListRegistrationEntries(ctx, &listEntries{})
+			return err
+		},
+		"count": func() error {
+			_, err := e.CountRegistrationEntries(ctx, countOf(listEntries{}))
+			return err
+		},
+		"update": func() error {
+			_, err := e.UpdateRegistrationEntry(ctx, workload("a", "a:1"), nil)
+			return err
+		},
+		"delete": func() error {
+			_, err := e.DeleteRegistrationEntry(ctx, "a")
+			return err
+		},
+		"prune":         func() error { return e.PruneRegistrationEntries(ctx, e.clock.Now()) },
+		"delete bundle": func() error { return e.DeleteBundle(ctx, "a", datastore.Delete) },
+		"import": func() error {
+			_, err := e.ImportRegistrationEntries(ctx, []*registration{workload("a", "a:1")})
+			return err
+		},
+	} {
+		err := call()
+		if _, ok := status.FromError(err); ok || !errors.Is(err, context.Canceled) {
+			e.Errorf("%s: got %v, a status: %v", name, err, ok)
+		}
+	}
+	e.wantNoEntry("a")
+	e.wantEntryEvents()
 }
 
 func deleteEntryReturnsEntry(e *env) {

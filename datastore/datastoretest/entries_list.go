@@ -1,20 +1,13 @@
 package datastoretest
 
 import (
-	"errors"
-	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/spire-raft/spire-raft/datastore"
-	"github.com/spire-raft/spire-raft/store"
 )
 
 // Sections 3.1, 3.2, 3.4, 3.5 and 3.6 of the specification.
@@ -246,136 +239,6 @@ func listEntriesNone(e *env) {
 		}
 		e.wantListed(ds, listEntries{})
 		e.wantListed(ds, bySelectors(datastore.Subset, "a:1"))
-	}
-}
-
-func listEntriesPages(e *env) {
-	e.createBundles("spiffe://x") // other kinds have numbers of their own
-	e.createEntries(workload("a", "a:1"), workload("b", "a:1"), workload("c", "a:1"))
-	for _, ds := range e.all {
-		e.wantPage(ds, nil, "", 2, "2", "a", "b")
-		e.wantPage(ds, nil, "0", 2, "2", "a", "b")
-		e.wantPage(ds, nil, "2", 2, "3", "c")
-		e.wantPage(ds, nil, "3", 2, "")
-		e.wantPage(ds, nil, "", 3, "3", "a", "b", "c")
-		e.wantPage(ds, nil, "", math.MaxInt32, "3", "a", "b", "c")
-		e.wantPage(ds, nil, "0000000000000000000000001", 1, "2", "b")
-		for _, token := range []string{"4", "5000000000", "9223372036854775808", "18446744073709551615"} {
-			e.wantPage(ds, nil, token, 2, "")
-			req := bySelectors(datastore.MatchAny, "a:1")
-			e.wantPage(ds, &req, token, 2, "")
-		}
-	}
-}
-
-func listEntriesFilterThenCut(e *env) {
-	yes := true
-	for i := range 6 {
-		w := workload(fmt.Sprintf("e%d", i), "a:1")
-		w.Downstream = i%3 == 2
-		if i%2 == 1 {
-			w.Selectors = parseSelectors("a:1", "b:2")
-		}
-		e.createEntries(w)
-	}
-	for _, ds := range e.all {
-		e.wantListed(ds, listEntries{ByDownstream: &yes}, "e2", "e5")
-		e.wantListed(ds, bySelectors(datastore.Exact, "a:1", "b:2"), "e1", "e3", "e5")
-		e.wantListed(ds, bySelectors(datastore.Subset, "a:1"), "e0", "e2", "e4")
-	}
-}
-
-func listEntriesChangesBetweenPages(e *env) {
-	e.createEntries(workload("a", "a:1"), workload("b", "a:1"), workload("c", "a:1"))
-	e.wantPage(e.DataStore, nil, "", 2, "2", "a", "b")
-	if _, err := e.DeleteRegistrationEntry(e.ctx(), "b"); err != nil { // whose number is the token
-		e.Fatal(err)
-	}
-	if _, err := e.UpdateRegistrationEntry(e.ctx(), workload("a", "a:2"), nil); err != nil {
-		e.Fatal(err)
-	}
-	e.createEntries(workload("d", "a:1"))
-	e.wantPage(e.DataStore, nil, "2", 1, "3", "c")
-	e.wantPage(e.DataStore, nil, "3", 1, "4", "d")
-}
-
-func listEntriesLeavesRequestAlone(e *env) {
-	e.createEntries(workload("a", "a:1", "b:2"))
-	newRequest := func() *listEntries {
-		req := bySelectors(datastore.Exact, "b:2", "a:1", "b:2")
-		req.Pagination = &datastore.Pagination{PageSize: 3}
-		return &req
-	}
-	req := newRequest()
-	got, err := e.ListRegistrationEntries(e.ctx(), req)
-	if err != nil || len(got.Entries) != 1 || got.Pagination == req.Pagination || !reflect.DeepEqual(req, newRequest()) {
-		e.Errorf("got %v, %v, the request is %v", got, err, req)
-	}
-}
-
-func listEntriesValidates(e *env) {
-	closed := e.all[len(e.all)-1]
-	if err := closed.Close(); err != nil {
-		e.Fatal(err)
-	}
-	page := func(token string, size int32) *datastore.Pagination {
-		return &datastore.Pagination{Token: token, PageSize: size}
-	}
-	noSelectors := &datastore.BySelectors{}
-	badMatch := bySelectors(9, "a:1").BySelectors
-	const badToken = "datastore-sql: rpc error: code = InvalidArgument desc = could not parse token '%s'"
-	for _, test := range []struct {
-		req  listEntries
-		text string // of a status; a plain error has its prefix in front
-		code codes.Code
-	}{
-		{listEntries{Pagination: page("x", 0), BySelectors: noSelectors}, "cannot paginate with pagesize = 0", codes.InvalidArgument},
-		{listEntries{Pagination: page("", -1)}, "cannot paginate with pagesize = -1", codes.InvalidArgument},
-		{listEntries{Pagination: page("x", 1), BySelectors: noSelectors}, "cannot list by empty selector set", codes.InvalidArgument},
-		{listEntries{BySelectors: badMatch}, `datastore-sql: unhandled selectors match behavior '\t'`, codes.OK},
-		{byFederatesWith(-1, "a"), `datastore-sql: unhandled federates with match behavior '�'`, codes.OK},
-		{byFederatesWith(65, "a"), `datastore-sql: unhandled federates with match behavior 'A'`, codes.OK},
-	} {
-		_, err := closed.ListRegistrationEntries(e.ctx(), &test.req)
-		if test.code == codes.OK {
-			e.wantPlainFailure(err, test.text)
-		} else {
-			e.wantFailure(err, test.code, test.text)
-		}
-	}
-	for _, token := range []string{"x", "-1", "+1", " 1", "1.0", "0x1", "18446744073709551616"} {
-		_, err := closed.ListRegistrationEntries(e.ctx(), &listEntries{Pagination: page(token, 1)})
-		if want := fmt.Sprintf(badToken, token); err == nil || err.Error() != want || status.Code(err) != codes.InvalidArgument {
-			e.Errorf("token %q: got %v (%v), want %s", token, err, status.Code(err), want)
-		}
-	}
-	if _, err := closed.ListRegistrationEntries(e.ctx(), &listEntries{}); !errors.Is(err, store.ErrClosed) {
-		e.Errorf("valid request: got %v, want ErrClosed", err)
-	}
-}
-
-func countEntriesValidates(e *env) {
-	closed := e.all[len(e.all)-1]
-	if err := closed.Close(); err != nil {
-		e.Fatal(err)
-	}
-	n, err := closed.CountRegistrationEntries(e.ctx(), countOf(bySelectors(datastore.Exact)))
-	e.wantFailure(err, codes.InvalidArgument, "cannot list by empty selector set")
-	if n != 0 {
-		e.Errorf("empty selector set: got %d, want 0", n)
-	}
-	n, err = closed.CountRegistrationEntries(e.ctx(), countOf(bySelectors(9, "a:1")))
-	e.wantPlainFailure(err, `datastore-sql: unhandled selectors match behavior '\t'`)
-	if n != -1 {
-		e.Errorf("unknown match: got %d, want -1", n)
-	}
-	n, err = closed.CountRegistrationEntries(e.ctx(), countOf(byFederatesWith(9, "a")))
-	e.wantPlainFailure(err, `datastore-sql: unhandled federates with match behavior '\t'`)
-	if n != -1 {
-		e.Errorf("unknown match: got %d, want -1", n)
-	}
-	if n, err = closed.CountRegistrationEntries(e.ctx(), countOf(listEntries{})); n != -1 || !errors.Is(err, store.ErrClosed) {
-		e.Errorf("closed: got %d, %v, want -1 and ErrClosed", n, err)
 	}
 }
 

@@ -227,7 +227,8 @@ func fullEntryMask() *entryMask {
 	return mask
 }
 
-// modelMatches is the table of section 3.2.1.
+// modelMatches compares the set of an object with that of a request, as each
+// behaviour does.
 func modelMatches(has, wanted []string, match datastore.MatchBehavior) bool {
 	within := func(a, b []string) bool {
 		return !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })

@@ -3,6 +3,7 @@ package datastoretest
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -130,7 +131,7 @@ func updateEntryValidates(e *env) {
 }
 
 func updateEntryNotFound(e *env) {
-	for _, id := range []string{"none", "", "\xff"} {
+	for _, id := range []string{"none", "", "\xff", strings.Repeat("x", 20_000)} {
 		entry := workload("a", "a:1")
 		entry.EntryId = id
 		got, err := e.UpdateRegistrationEntry(e.ctx(), entry, nil)

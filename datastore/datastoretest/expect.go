@@ -155,8 +155,8 @@ func (e *env) entryEvents() []string {
 	return ids
 }
 
-// wantEvents reports events that are not those of the given ids, in order.
-func (e *env) wantEvents(got []string, want ...string) {
+// sameEvents reports events that are not those of the given ids, in order.
+func (e *env) sameEvents(got []string, want ...string) {
 	e.Helper()
 	if !slices.Equal(got, want) {
 		e.Errorf("got events of %q, want %q", got, want)

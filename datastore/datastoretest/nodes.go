@@ -94,14 +94,14 @@ func createNodeTwice(e *env) {
 		same(e, got, nil, "result")
 	}
 	e.hasNode(testNode("foo"))
-	e.wantEvents(e.nodeEvents(), "foo")
+	e.sameEvents(e.nodeEvents(), "foo")
 }
 
 func createNoNode(e *env) {
 	got, err := e.CreateAttestedNode(e.ctx(), nil)
 	e.failsPlainly(err, "datastore-sql: invalid request: missing attested node")
 	same(e, got, nil, "result")
-	e.wantEvents(e.nodeEvents())
+	e.sameEvents(e.nodeEvents())
 }
 
 func createNodeIDs(e *env) {
@@ -241,7 +241,7 @@ func nodeEvents(e *env) {
 	e.succeeds(err)
 	e.setSelectors("a", "") // after deletion
 	want := []string{"a", "a", "a", "unknown", "a", "a", "a"}
-	e.wantEvents(e.nodeEvents(), want...)
+	e.sameEvents(e.nodeEvents(), want...)
 
 	_, update := e.UpdateAttestedNode(ctx, testNode("a"), nil)
 	_, remove := e.DeleteAttestedNode(ctx, "a")
@@ -249,10 +249,10 @@ func nodeEvents(e *env) {
 	if update == nil || remove == nil || twice == nil {
 		e.Errorf("no error: %v, %v, %v", update, remove, twice)
 	}
-	e.wantEvents(e.nodeEvents(), want...)
+	e.sameEvents(e.nodeEvents(), want...)
 	e.addNodes(testNode("b"))
-	e.wantEvents(e.nodeEvents(), append(want, "b")...)
-	e.wantEvents(e.entryEvents())
+	e.sameEvents(e.nodeEvents(), append(want, "b")...)
+	e.sameEvents(e.entryEvents())
 }
 
 func nodesAreCopied(e *env) {
@@ -290,7 +290,7 @@ func nodeNotUTF8(e *env) {
 	e.isInvalidText(err)
 	e.hasNode(testNode("foo"))
 	same(e, e.keyCount(), keys, "keys")
-	e.wantEvents(e.nodeEvents(), "foo")
+	e.sameEvents(e.nodeEvents(), "foo")
 }
 
 func damagedNode(e *env) {

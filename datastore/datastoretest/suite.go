@@ -26,8 +26,9 @@ type conformanceTest struct {
 // Run runs the suite, each test as a subtest of t.
 func Run(t *testing.T, open Open) {
 	for _, tests := range [][]conformanceTest{
-		bundleTests, pruneBundleTests, deleteBundleTests, authorityTests, entryTests, nodeTests, nodeListTests,
-		nodeDeleteTests, nodeSelectorTests, joinTokenTests, federationTests, caJournalTests, eventTests, contextTests,
+		bundleTests, updateBundleTests, pruneBundleTests, deleteBundleTests, authorityTests,
+		entryTests, nodeTests, nodeListTests, nodeFilterTests, nodeDeleteTests, nodePruneTests, nodeSelectorTests,
+		joinTokenTests, federationTests, updateFederationTests, caJournalTests, eventTests, contextTests, modelNodeTests,
 	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
