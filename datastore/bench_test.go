@@ -13,6 +13,7 @@ import (
 
 	"github.com/spire-raft/spire-raft/datastore"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
+	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/memstore"
 )
@@ -74,6 +75,7 @@ func benchmark(b *testing.B, s store.Store) {
 // bench is a DataStore with the state of a benchmark.
 type bench struct {
 	*datastore.DataStore
+	store store.Store
 	fresh *atomic.Int64 // entries created so far, beyond the first
 }
 
@@ -86,7 +88,7 @@ func newBench(b *testing.B, s store.Store) *bench {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = d.Close() })
-	return &bench{d, &created}
+	return &bench{d, s, &created}
 }
 
 // Entry i has three selectors: one of its own, one that it shares with one in a
@@ -358,12 +360,21 @@ func (d *bench) events(b *testing.B) {
 	})
 }
 
-// parallel has callers do the same at the same time.
+// parallel has callers do the same at the same time. A put and a get of the
+// store, of about an entry's size, are there to compare with.
 func (d *bench) parallel(b *testing.B) {
 	ops := []struct {
 		name string
 		op   func(ctx context.Context, i int) error
 	}{
+		{"store-put", func(ctx context.Context, i int) error {
+			_, err := d.store.Put(ctx, store.Pair{Key: fmt.Appendf(nil, "bench %d", i), Value: make([]byte, 512)})
+			return err
+		}},
+		{"store-get", func(ctx context.Context, i int) error {
+			_, _, err := d.store.Get(ctx, store.Linearizable(), store.Key(records.Entries.Key(benchID(i%*benchEntries))))
+			return err
+		}},
 		{"create", func(ctx context.Context, _ int) error {
 			_, err := d.CreateRegistrationEntry(ctx, d.newEntry())
 			return err
