@@ -15,10 +15,6 @@ const joinTokenType = "join_token"
 // node that it is an alias of.
 const spiffeIDSelector = "spiffe_id"
 
-var cascadeEntries = collection[*spirev1.RegistrationEntry]{
-	kind: records.Entries, unique: "registered_entries.entry_id",
-}
-
 // cascade deletes the aliases that were made for a node that was attested by a
 // join token, since nobody can use them without it: its children whose only
 // selector is its SPIFFE ID. It returns them. Each has its event.
@@ -27,26 +23,19 @@ func (d *DataStore) cascade(ctx context.Context, tx store.Tx, node *spirev1.Atte
 		return nil, nil
 	}
 	selector := []string{records.SelectorValue(spiffeIDSelector, node.SpiffeId)}
-	items, _, err := cascadeEntries.list(ctx, tx, query[*spirev1.RegistrationEntry]{filters: []filter{
-		cascadeEntries.matches(records.FieldSelector, selector, Exact),
-		cascadeEntries.equals(records.FieldParentID, node.SpiffeId),
+	items, _, err := entries.list(ctx, tx, query[*spirev1.RegistrationEntry]{filters: []filter{
+		entries.matches(records.FieldSelector, selector, Exact),
+		entries.equals(records.FieldParentID, node.SpiffeId),
 	}})
 	if err != nil {
 		return nil, err
 	}
 	for _, item := range items {
-		if err := d.cascadeDelete(tx, item); err != nil {
+		if err := deleteEntry(tx, item, d.clock()); err != nil {
 			return nil, err
 		}
 	}
 	return objects(items), nil
-}
-
-func (d *DataStore) cascadeDelete(tx store.Tx, item records.Item[*spirev1.RegistrationEntry]) error {
-	if err := cascadeEntries.delete(tx, item); err != nil {
-		return err
-	}
-	return entryEvents.emit(tx, d.clock(), item.Object.EntryId)
 }
 
 // logCascade logs the entries that were deleted with nodes.

@@ -48,7 +48,7 @@ func deleteBundleNotFound(e *env) {
 	e.createBundles("td:1")
 	for _, mode := range deleteModes {
 		for _, id := range []string{"td:2", "", "TD:1", strings.Repeat("x", 20_000)} {
-			e.wantFailure(e.DeleteBundle(e.ctx(), id, mode), codes.NotFound, recordNotFound)
+			e.failsAs(e.DeleteBundle(e.ctx(), id, mode), codes.NotFound, recordNotFound)
 		}
 	}
 	e.wantBundles("td:1")
@@ -114,7 +114,7 @@ func deleteBundleRestrict(e *env) {
 	e.createFederated()
 	for _, mode := range []datastore.DeleteMode{datastore.Restrict, 9, -1} {
 		err := e.DeleteBundle(e.ctx(), "td:1", mode)
-		e.wantFailure(err, codes.FailedPrecondition, "datastore-sql: cannot delete bundle; federated with 2 registration entries")
+		e.failsAs(err, codes.FailedPrecondition, "datastore-sql: cannot delete bundle; federated with 2 registration entries")
 	}
 	e.wantBundles("td:1", "td:2", "td:3")
 	e.wantNewEvents()
@@ -133,7 +133,7 @@ func deleteBundleDelete(e *env) {
 		e.Errorf("%d entries are left, %v", n, err)
 	}
 	err := e.DeleteBundle(e.ctx(), "td:2", datastore.Restrict)
-	e.wantFailure(err, codes.FailedPrecondition, "datastore-sql: cannot delete bundle; federated with 1 registration entries")
+	e.failsAs(err, codes.FailedPrecondition, "datastore-sql: cannot delete bundle; federated with 1 registration entries")
 }
 
 func deleteBundleDissociate(e *env) {
@@ -222,7 +222,7 @@ func deleteBundleConcurrently(e *env) {
 			w := workload(fmt.Sprintf("e%d-%d", mode, i), "a:1")
 			w.FederatesWith = []string{"td:1"}
 			if _, err := ds.CreateRegistrationEntry(e.ctx(), w); err != nil {
-				e.wantFailure(err, codes.Unknown, `unable to find federated bundle "td:1"`)
+				e.failsAs(err, codes.Unknown, `unable to find federated bundle "td:1"`)
 			}
 			if _, err := ds.SetBundle(e.ctx(), &spirev1.Bundle{TrustDomainId: "td:2"}); err != nil {
 				e.Error(err)

@@ -5,9 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/spire-raft/spire-raft/datastore"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 )
@@ -169,22 +166,6 @@ func entryIDs(entries []*registration) []string {
 		ids = append(ids, entry.EntryId)
 	}
 	return ids
-}
-
-// wantFailure fails unless err is a status with exactly this code and text.
-func (e *env) wantFailure(err error, code codes.Code, text string) {
-	e.Helper()
-	if want := status.Error(code, text).Error(); err == nil || status.Code(err) != code || err.Error() != want {
-		e.Errorf("got error %v (%v), want %s", err, status.Code(err), want)
-	}
-}
-
-// wantPlainFailure fails unless err has exactly this text and no code.
-func (e *env) wantPlainFailure(err error, text string) {
-	e.Helper()
-	if _, ok := status.FromError(err); err == nil || ok || err.Error() != text {
-		e.Errorf("got error %v, a status: %v, want %s", err, ok, text)
-	}
 }
 
 const validation = "datastore-validation: "

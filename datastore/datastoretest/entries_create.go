@@ -67,10 +67,10 @@ func createEntryValidates(e *env) {
 		e.Fatal(err)
 	}
 	_, err := closed.CreateRegistrationEntry(e.ctx(), nil)
-	e.wantFailure(err, codes.InvalidArgument, missingEntry)
+	e.failsAs(err, codes.InvalidArgument, missingEntry)
 	for _, step := range steps {
 		entry, existing, err := closed.CreateOrReturnRegistrationEntry(e.ctx(), bad)
-		e.wantFailure(err, codes.InvalidArgument, step.text)
+		e.failsAs(err, codes.InvalidArgument, step.text)
 		if entry != nil || existing {
 			e.Errorf("%s: got %v, %v with the error", step.text, entry, existing)
 		}
@@ -84,12 +84,12 @@ func createEntryValidates(e *env) {
 		entry := workload("a", "a:1")
 		entry.EntryId = id
 		_, err = closed.CreateRegistrationEntry(e.ctx(), entry)
-		e.wantFailure(err, codes.InvalidArgument, invalidEntry+"entry ID contains invalid characters")
+		e.failsAs(err, codes.InvalidArgument, invalidEntry+"entry ID contains invalid characters")
 	}
 	nilSelector := workload("a", "a:1")
 	nilSelector.Selectors = append(nilSelector.Selectors, nil)
 	_, err = closed.CreateRegistrationEntry(e.ctx(), nilSelector)
-	e.wantFailure(err, codes.InvalidArgument, invalidEntry+"selector is nil")
+	e.failsAs(err, codes.InvalidArgument, invalidEntry+"selector is nil")
 }
 
 func createEntryAccepts(e *env) {
@@ -224,7 +224,7 @@ func createEntryNormalizesAttributes(e *env) {
 	entry = workload("b", "a:1")
 	entry.AdditionalAttributes = unknown(65535 - 3) // and 4 bytes before it
 	_, err = e.CreateRegistrationEntry(e.ctx(), entry)
-	e.wantFailure(err, codes.InvalidArgument,
+	e.failsAs(err, codes.InvalidArgument,
 		invalidEntry+"additional attributes size exceeds the maximum allowed size of 65535 bytes")
 	entry.AdditionalAttributes = unknown(65535 - 4)
 	if got, err = e.CreateRegistrationEntry(e.ctx(), entry); err != nil || got.AdditionalAttributes == nil {
@@ -240,7 +240,7 @@ func createEntryUsedID(e *env) {
 	other.EntryId = "a"
 	other.FederatesWith = []string{"spiffe://none"} // and before bundles
 	got, existing, err := e.CreateOrReturnRegistrationEntry(e.ctx(), other)
-	e.wantFailure(err, codes.AlreadyExists, usedEntryID)
+	e.failsAs(err, codes.AlreadyExists, usedEntryID)
 	if got != nil || existing {
 		e.Errorf("got %v, %v with the error", got, existing)
 	}
@@ -263,7 +263,7 @@ func createEntryFederatesWith(e *env) {
 		entry := workload("a", "a:1", "a:1") // bundles are checked before repetitions
 		entry.FederatesWith = test.federatesWith
 		_, err := e.CreateRegistrationEntry(e.ctx(), entry)
-		e.wantFailure(err, codes.Unknown, "unable to find federated bundle "+strconv.Quote(test.missing))
+		e.failsAs(err, codes.Unknown, "unable to find federated bundle "+strconv.Quote(test.missing))
 	}
 	entry := workload("a", "a:1")
 	entry.FederatesWith = []string{"spiffe://long/" + strings.Repeat("x", 2000), "spiffe://a", "", "spiffe://a"}
@@ -283,10 +283,10 @@ func createEntryRepetitions(e *env) {
 	entry := workload("a", "a:1", "b:2", "a:1")
 	entry.DnsNames = []string{"x", "x"}
 	_, err := e.CreateRegistrationEntry(e.ctx(), entry)
-	e.wantFailure(err, codes.AlreadyExists, usedSelector)
+	e.failsAs(err, codes.AlreadyExists, usedSelector)
 	entry.Selectors = parseSelectors("a:1", "b:2", "a:2", "b:1")
 	_, err = e.CreateRegistrationEntry(e.ctx(), entry)
-	e.wantFailure(err, codes.AlreadyExists, usedDNSName)
+	e.failsAs(err, codes.AlreadyExists, usedDNSName)
 	entry.DnsNames = []string{"x", "X", "y"}
 	e.createEntries(entry)
 	e.wantEntryEvents("a")

@@ -167,7 +167,7 @@ func deleteEntryNotFound(e *env) {
 	e.createEntries(workload("a", "a:1"))
 	for _, id := range []string{"b", "A", ""} {
 		got, err := e.DeleteRegistrationEntry(e.ctx(), id)
-		e.wantFailure(err, codes.NotFound, recordNotFound)
+		e.failsAs(err, codes.NotFound, recordNotFound)
 		if got != nil {
 			e.Errorf("got %v with the error", got)
 		}

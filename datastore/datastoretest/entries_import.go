@@ -100,7 +100,7 @@ func importEntriesValidate(e *env) {
 			e.Errorf("got %v, want index %d", joined.Unwrap()[i], want.index)
 			continue
 		}
-		e.wantFailure(blamed.Err, codes.InvalidArgument, want.text)
+		e.failsAs(blamed.Err, codes.InvalidArgument, want.text)
 	}
 	e.wantEntries()
 	e.wantEntryEvents()
@@ -128,7 +128,7 @@ func importEntriesBlame(e *env) {
 			e.Errorf("got %v, %v", got, err)
 			continue
 		}
-		e.wantFailure(blamed.Err, test.code, test.text)
+		e.failsAs(blamed.Err, test.code, test.text)
 		e.wantEntries("a")
 		e.wantEntryEvents("a")
 	}

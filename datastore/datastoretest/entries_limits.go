@@ -25,11 +25,11 @@ func createEntryUTF8(e *env) {
 		entry := workload("a", "a:1")
 		spoil(entry)
 		_, err := e.CreateRegistrationEntry(e.ctx(), entry)
-		e.wantFailure(err, codes.InvalidArgument, invalidEntry+field+" is not valid UTF-8")
+		e.failsAs(err, codes.InvalidArgument, invalidEntry+field+" is not valid UTF-8")
 	}
 	selector := workload("a", "ok:\xff")
 	_, err := e.CreateRegistrationEntry(e.ctx(), selector)
-	e.wantFailure(err, codes.InvalidArgument, invalidEntry+"selectors is not valid UTF-8")
+	e.failsAs(err, codes.InvalidArgument, invalidEntry+"selectors is not valid UTF-8")
 	e.wantEntryEvents()
 }
 

@@ -36,9 +36,9 @@ func listEntriesValidates(e *env) {
 	} {
 		_, err := closed.ListRegistrationEntries(e.ctx(), &test.req)
 		if test.code == codes.OK {
-			e.wantPlainFailure(err, test.text)
+			e.failsPlainly(err, test.text)
 		} else {
-			e.wantFailure(err, test.code, test.text)
+			e.failsAs(err, test.code, test.text)
 		}
 	}
 	for _, token := range []string{"x", "-1", "+1", " 1", "1.0", "0x1", "18446744073709551616"} {
@@ -58,17 +58,17 @@ func countEntriesValidates(e *env) {
 		e.Fatal(err)
 	}
 	n, err := closed.CountRegistrationEntries(e.ctx(), countOf(bySelectors(datastore.Exact)))
-	e.wantFailure(err, codes.InvalidArgument, "cannot list by empty selector set")
+	e.failsAs(err, codes.InvalidArgument, "cannot list by empty selector set")
 	if n != 0 {
 		e.Errorf("empty selector set: got %d, want 0", n)
 	}
 	n, err = closed.CountRegistrationEntries(e.ctx(), countOf(bySelectors(9, "a:1")))
-	e.wantPlainFailure(err, `datastore-sql: unhandled selectors match behavior '\t'`)
+	e.failsPlainly(err, `datastore-sql: unhandled selectors match behavior '\t'`)
 	if n != -1 {
 		e.Errorf("unknown match: got %d, want -1", n)
 	}
 	n, err = closed.CountRegistrationEntries(e.ctx(), countOf(byFederatesWith(9, "a")))
-	e.wantPlainFailure(err, `datastore-sql: unhandled federates with match behavior '\t'`)
+	e.failsPlainly(err, `datastore-sql: unhandled federates with match behavior '\t'`)
 	if n != -1 {
 		e.Errorf("unknown match: got %d, want -1", n)
 	}

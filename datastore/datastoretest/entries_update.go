@@ -102,7 +102,7 @@ func updateEntryValidates(e *env) {
 		e.Fatal(err)
 	}
 	_, err := closed.UpdateRegistrationEntry(e.ctx(), nil, nil)
-	e.wantFailure(err, codes.InvalidArgument, validation+"invalid request: missing registered entry")
+	e.failsAs(err, codes.InvalidArgument, validation+"invalid request: missing registered entry")
 	bad := &registration{EntryId: "!", X509SvidTtl: -1, JwtSvidTtl: -1, Hint: "\xff"}
 	for _, step := range []struct {
 		text   string
@@ -116,9 +116,9 @@ func updateEntryValidates(e *env) {
 		{"hint is not valid UTF-8", &entryMask{Hint: true}, func() { bad.Hint = "" }},
 	} {
 		_, err := closed.UpdateRegistrationEntry(e.ctx(), bad, nil)
-		e.wantFailure(err, codes.InvalidArgument, invalidEntry+step.text)
+		e.failsAs(err, codes.InvalidArgument, invalidEntry+step.text)
 		_, err = closed.UpdateRegistrationEntry(e.ctx(), bad, step.mask)
-		e.wantFailure(err, codes.InvalidArgument, invalidEntry+step.text)
+		e.failsAs(err, codes.InvalidArgument, invalidEntry+step.text)
 		// What the mask doesn't name may be wrong.
 		if _, err = closed.UpdateRegistrationEntry(e.ctx(), bad, &entryMask{Admin: true}); !errors.Is(err, store.ErrClosed) {
 			e.Errorf("%s, not in the mask: %v", step.text, err)
@@ -135,13 +135,13 @@ func updateEntryNotFound(e *env) {
 		entry := workload("a", "a:1")
 		entry.EntryId = id
 		got, err := e.UpdateRegistrationEntry(e.ctx(), entry, nil)
-		e.wantFailure(err, codes.NotFound, recordNotFound)
+		e.failsAs(err, codes.NotFound, recordNotFound)
 		if got != nil {
 			e.Errorf("got %v with the error", got)
 		}
 	}
 	_, err := e.UpdateRegistrationEntry(e.ctx(), &registration{EntryId: "none"}, nil)
-	e.wantFailure(err, codes.InvalidArgument, invalidEntry+"missing selector list")
+	e.failsAs(err, codes.InvalidArgument, invalidEntry+"missing selector list")
 	e.wantEntryEvents()
 }
 
@@ -186,13 +186,13 @@ func updateEntryStoreSVID(e *env) {
 	on := &registration{EntryId: "a", StoreSvid: true, Selectors: parseSelectors("a:1", "b:2"), SpiffeId: "x"}
 
 	_, err := e.UpdateRegistrationEntry(e.ctx(), on, nil)
-	e.wantFailure(err, codes.InvalidArgument, mixed)
+	e.failsAs(err, codes.InvalidArgument, mixed)
 	// The stored selectors count where no others are given.
 	_, err = e.UpdateRegistrationEntry(e.ctx(), on, &entryMask{StoreSvid: true})
-	e.wantFailure(err, codes.InvalidArgument, mixed)
+	e.failsAs(err, codes.InvalidArgument, mixed)
 	on.FederatesWith = []string{"none"} // is checked later
 	_, err = e.UpdateRegistrationEntry(e.ctx(), on, nil)
-	e.wantFailure(err, codes.InvalidArgument, mixed)
+	e.failsAs(err, codes.InvalidArgument, mixed)
 	on.FederatesWith = nil
 	e.wantEntryEvents("a")
 
@@ -202,7 +202,7 @@ func updateEntryStoreSVID(e *env) {
 	}
 	// So does the stored switch.
 	_, err = e.UpdateRegistrationEntry(e.ctx(), workload("a", "a:1", "b:2"), &entryMask{Selectors: true})
-	e.wantFailure(err, codes.InvalidArgument, mixed)
+	e.failsAs(err, codes.InvalidArgument, mixed)
 	if _, err = e.UpdateRegistrationEntry(e.ctx(), workload("a", "a:1", "b:2"), nil); err != nil {
 		e.Errorf("switched off: %v", err)
 	}
@@ -224,7 +224,7 @@ func updateEntryFederatesWith(e *env) {
 	entry := workload("a", "a:1", "a:1")
 	entry.FederatesWith = []string{"spiffe://a", "spiffe://z", "spiffe://b"}
 	_, err := e.UpdateRegistrationEntry(e.ctx(), entry, nil)
-	e.wantFailure(err, codes.Unknown, `unable to find federated bundle "spiffe://z"`)
+	e.failsAs(err, codes.Unknown, `unable to find federated bundle "spiffe://z"`)
 	want := workload("a", "a:1")
 	want.CreatedAt = e.clock.Now().Unix()
 	e.wantEntry(want)
@@ -241,9 +241,9 @@ func updateEntryRepetitions(e *env) {
 	entry := workload("a", "a:1", "a:1")
 	entry.DnsNames = []string{"x", "y", "x"}
 	_, err := e.UpdateRegistrationEntry(e.ctx(), entry, nil)
-	e.wantFailure(err, codes.AlreadyExists, usedSelector)
+	e.failsAs(err, codes.AlreadyExists, usedSelector)
 	_, err = e.UpdateRegistrationEntry(e.ctx(), entry, &entryMask{DnsNames: true})
-	e.wantFailure(err, codes.AlreadyExists, usedDNSName)
+	e.failsAs(err, codes.AlreadyExists, usedDNSName)
 	if _, err := e.UpdateRegistrationEntry(e.ctx(), entry, &entryMask{Hint: true}); err != nil {
 		e.Error(err)
 	}

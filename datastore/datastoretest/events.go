@@ -184,7 +184,7 @@ func eventsBothBounds(e *env) {
 	for _, s := range eventStreams {
 		for _, bounds := range [][2]uint{{1, 1}, {1, 9}, {9, 1}} {
 			_, err := s.list(closed, e.ctx(), bounds[0], bounds[1], datastore.RequireCurrent)
-			e.wantPlainFailure(err, "datastore-sql: can't set both greater and less than event id")
+			e.failsPlainly(err, "datastore-sql: can't set both greater and less than event id")
 		}
 	}
 }
@@ -202,7 +202,7 @@ func eventsFetch(e *env) {
 			}
 			for _, id := range []uint{0, 1, 3, ^uint(0)} {
 				got, err := s.fetch(ds, e.ctx(), id)
-				e.wantFailure(err, codes.NotFound, recordNotFound)
+				e.failsAs(err, codes.NotFound, recordNotFound)
 				if got != nil {
 					e.Errorf("%s: got %v with the error", s.name, got)
 				}

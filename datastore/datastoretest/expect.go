@@ -165,10 +165,5 @@ func (e *env) sameEvents(got []string, want ...string) {
 
 // selectorList reads "a:1 b:2".
 func selectorList(text string) []*spirev1.Selector {
-	var selectors []*spirev1.Selector
-	for s := range strings.FieldsSeq(text) {
-		typ, value, _ := strings.Cut(s, ":")
-		selectors = append(selectors, &spirev1.Selector{Type: typ, Value: value})
-	}
-	return selectors
+	return parseSelectors(strings.Fields(text)...)
 }
