@@ -78,13 +78,13 @@ func open(ctx context.Context, s store.Store, cfg Config, segmentMax time.Durati
 		return nil, err
 	}
 	c.publish(first)
-	// Without a quorum this fails, and reads say so.
-	_ = c.confirm(ctx)
-
 	// run owns w; Close cancels background and waits for done.
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	c.done.Go(func() { c.run(background, w) })
+	// It waits for run to catch up with what is written meanwhile. Without a
+	// quorum it fails, and reads say so.
+	_ = c.confirm(ctx)
 	c.done.Go(func() { c.confirmLoop(background) })
 	if cfg.RefreshInterval > 0 {
 		c.done.Go(func() { c.refreshLoop(background) })
