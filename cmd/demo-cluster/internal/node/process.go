@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/spire-raft/spire-raft/cache"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 )
 
@@ -89,14 +92,27 @@ func (p Process) serve(ctx context.Context, setup api.Setup, log *slog.Logger) (
 		return err
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
+	td, err := spiffeid.TrustDomainFromString(setup.TrustDomain)
+	if err != nil {
+		return fmt.Errorf("trust domain of the setup: %w", err)
+	}
+	agents, err := cache.Open(ctx, backend, cache.Config{TrustDomain: td, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, agents.Close()) }()
 	listener, err := Listen("tcp", setup.Addresses.Client)
 	if err != nil {
 		return err
 	}
+	handler, err := Handler(ctx, backend, agents, setup.Token, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	var fresh freshConns
 	srv := &http.Server{
 		ConnState:         fresh.note,
-		Handler:           Handler(ctx, backend, setup.Token, log),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
