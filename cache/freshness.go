@@ -102,10 +102,20 @@ func (c *Cache) age() time.Duration {
 	return time.Since(c.start) - time.Duration(c.confirmed.Load())
 }
 
-// confirmLoop keeps age below StalenessMax while the store allows it.
+// confirmLoop keeps age below StalenessMax while the store allows it. Where it
+// doesn't, which is so when a server has just started, it asks again soon: until
+// then no reads are served.
 func (c *Cache) confirmLoop(ctx context.Context) {
-	for sleep(ctx, c.cfg.StalenessMax/4) == nil {
-		if err := c.confirm(ctx); err != nil && ctx.Err() == nil {
+	pause := c.cfg.StalenessMax / 4
+	retry := backoffMin
+	for wait := retry; sleep(ctx, min(wait, pause)) == nil; {
+		err := c.confirm(ctx)
+		if err == nil {
+			wait, retry = pause, backoffMin
+			continue
+		}
+		wait, retry = retry, min(2*retry, backoffMax)
+		if ctx.Err() == nil {
 			c.cfg.Logger.Debug("the cache's age was not confirmed", "error", err)
 		}
 	}
