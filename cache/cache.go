@@ -78,16 +78,21 @@ func open(ctx context.Context, s store.Store, cfg Config, segmentMax time.Durati
 		return nil, err
 	}
 	c.publish(first)
-	// Without a quorum this fails, and reads say so.
-	_ = c.confirm(ctx)
-
 	// run owns w; Close cancels background and waits for done.
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	c.done.Go(func() { c.run(background, w) })
-	c.done.Go(func() { c.confirmLoop(background) })
+	confirmed := make(chan struct{})
+	c.done.Go(func() {
+		c.confirmLoop(background, func() { close(confirmed) })
+	})
 	if cfg.RefreshInterval > 0 {
 		c.done.Go(func() { c.refreshLoop(background) })
+	}
+	select {
+	case <-confirmed:
+	case <-ctx.Done():
+	case <-time.After(cfg.StalenessMax / 4):
 	}
 	return c, nil
 }
