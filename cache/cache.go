@@ -82,12 +82,17 @@ func open(ctx context.Context, s store.Store, cfg Config, segmentMax time.Durati
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	c.done.Go(func() { c.run(background, w) })
-	// It waits for run to catch up with what is written meanwhile. Without a
-	// quorum it fails, and reads say so.
-	_ = c.confirm(ctx)
-	c.done.Go(func() { c.confirmLoop(background) })
+	confirmed := make(chan struct{})
+	c.done.Go(func() {
+		c.confirmLoop(background, func() { close(confirmed) })
+	})
 	if cfg.RefreshInterval > 0 {
 		c.done.Go(func() { c.refreshLoop(background) })
+	}
+	select {
+	case <-confirmed:
+	case <-ctx.Done():
+	case <-time.After(cfg.StalenessMax / 4):
 	}
 	return c, nil
 }

@@ -102,21 +102,19 @@ func (c *Cache) age() time.Duration {
 	return time.Since(c.start) - time.Duration(c.confirmed.Load())
 }
 
-// confirmLoop keeps age below StalenessMax while the store allows it. Where it
-// doesn't, which is so when a server has just started, it asks again soon: until
-// then no reads are served.
-func (c *Cache) confirmLoop(ctx context.Context) {
-	pause := c.cfg.StalenessMax / 4
-	retry := backoffMin
-	for wait := retry; sleep(ctx, min(wait, pause)) == nil; {
-		err := c.confirm(ctx)
-		if err == nil {
-			wait, retry = pause, backoffMin
-			continue
-		}
-		wait, retry = retry, min(2*retry, backoffMax)
-		if ctx.Err() == nil {
+// confirmLoop keeps age below StalenessMax while the store allows it. It calls
+// first after the first attempt. Without a quorum that fails, and reads say so.
+func (c *Cache) confirmLoop(ctx context.Context, first func()) {
+	for {
+		if err := c.confirm(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Logger.Debug("the cache's age was not confirmed", "error", err)
+		}
+		if first != nil {
+			first()
+			first = nil
+		}
+		if sleep(ctx, c.cfg.StalenessMax/4) != nil {
+			return
 		}
 	}
 }
@@ -125,7 +123,8 @@ func (c *Cache) confirmLoop(ctx context.Context) {
 // age, and waits until the cache has it.
 func (c *Cache) confirm(ctx context.Context) error {
 	bound := c.cfg.StalenessMax / 4
-	ctx, cancel := context.WithTimeout(ctx, max(bound, time.Millisecond))
+	// Beyond StalenessMax the answer is worth nothing.
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.StalenessMax)
 	defer cancel()
 	begun := time.Since(c.start)
 	least, err := c.store.Revision(ctx, store.BoundedStale(bound))

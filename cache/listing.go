@@ -30,6 +30,7 @@ type listing struct {
 
 	tx     store.Tx // of the current segment, nil between segments
 	ends   time.Time
+	pages  int          // read in the current segment: at least one, so that there is progress
 	cursor store.Cursor // of the current or last segment
 	first  store.Cursor // of the first segment
 
@@ -62,7 +63,7 @@ func (l *listing) begin(ctx context.Context) error {
 		tx.Abort()
 		return errEpoch
 	}
-	l.tx, l.cursor, l.ends = tx, cursor, time.Now().Add(l.segmentMax)
+	l.tx, l.cursor, l.ends, l.pages = tx, cursor, time.Now().Add(l.segmentMax), 0
 	// What follows must not be older, or changes in between would be lost.
 	l.consistency = store.AtLeast(cursor.Revision)
 	return nil
@@ -71,18 +72,19 @@ func (l *listing) begin(ctx context.Context) error {
 // page returns the next pairs of the current segment, all of one kind, or none at
 // the segment's end. The caller must look at done then.
 func (l *listing) page(ctx context.Context) (Kind, []store.KeyValue, error) {
-	for !l.done() && !time.Now().After(l.ends) {
+	for !l.done() && (l.pages == 0 || time.Now().Before(l.ends)) {
 		kvs, err := l.tx.Scan(ctx, l.rest, l.limit)
 		if errors.Is(err, store.ErrTooLarge) && l.limit > 1 {
 			l.limit = max(l.limit/8, 1)
 			continue
 		}
-		if errors.Is(err, store.ErrTxExpired) {
+		if errors.Is(err, store.ErrTxExpired) && l.pages > 0 {
 			break // the pairs read so far are good
 		}
 		if err != nil {
 			return 0, nil, fmt.Errorf("list %v: %w", l.kind, err)
 		}
+		l.pages++
 		kind := l.kind
 		if len(kvs) < l.limit {
 			l.kind++
