@@ -53,9 +53,10 @@ func doAll(ctx context.Context, servers []*cluster.Server, ledger *check.Ledger,
 	queue := make(chan task)
 	var wg sync.WaitGroup
 	for i := range tasksPerServer * len(servers) {
+		s := servers[i%len(servers)]
 		wg.Go(func() {
 			for t := range queue {
-				if err := t.do(ctx, servers[i%len(servers)], ledger); err != nil {
+				if err := t.do(ctx, s.Name, s.Client, ledger); err != nil {
 					cancel(err)
 				}
 			}
@@ -77,13 +78,13 @@ func doAll(ctx context.Context, servers []*cluster.Server, ledger *check.Ledger,
 
 // do tries until the task is done. All attempts are one write: if two of them
 // should succeed, it shows twice.
-func (t task) do(ctx context.Context, s *cluster.Server, ledger *check.Ledger) error {
-	ledger.Begin(t.write, s.Name)
+func (t task) do(ctx context.Context, server string, connect func() (*client.Client, error), ledger *check.Ledger) error {
+	ledger.Begin(t.write, server)
 	known := client.Failed
 	var err error
 	for attempt := 1; attempt <= attemptsMax && ctx.Err() == nil; attempt++ {
 		var cl *client.Client
-		if cl, err = s.Client(); err != nil {
+		if cl, err = connect(); err != nil {
 			break
 		}
 		begun := time.Now()
@@ -105,5 +106,5 @@ func (t task) do(ctx context.Context, s *cluster.Server, ledger *check.Ledger) e
 		pause(ctx, backoff)
 	}
 	ledger.End(t.write, time.Now(), known, 0)
-	return fmt.Errorf("%s through %s: %w", t.write, s.Name, err)
+	return fmt.Errorf("%s through %s: %w", t.write, server, err)
 }

@@ -26,6 +26,11 @@ import (
 // requests it is working on.
 const drainMax = 5 * time.Second
 
+// agentsStaleMax is how old the data may be that agents are served from, so for
+// how long they are served without a majority. It is less than the default, since
+// a cache that is opened before there is a leader asks after a quarter of it again.
+const agentsStaleMax = 16 * time.Second
+
 // OpenFunc opens the backend that setup describes. It returns the addresses of
 // raft and gossip, which may differ from the setup's where a port was taken.
 type OpenFunc func(ctx context.Context, setup api.Setup, log *slog.Logger) (Backend, api.Addresses, error)
@@ -96,7 +101,7 @@ func (p Process) serve(ctx context.Context, setup api.Setup, log *slog.Logger) (
 	if err != nil {
 		return fmt.Errorf("trust domain of the setup: %w", err)
 	}
-	agents, err := cache.Open(ctx, backend, cache.Config{TrustDomain: td, Logger: log})
+	agents, err := cache.Open(ctx, backend, cache.Config{TrustDomain: td, StalenessMax: agentsStaleMax, Logger: log})
 	if err != nil {
 		return err
 	}

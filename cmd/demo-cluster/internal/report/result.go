@@ -35,7 +35,7 @@ type Result struct {
 	AuthorizedPerSecond float64 `json:"authorized_per_s"`
 
 	// DataStoreOps counts the operations on SPIRE's DataStore that the servers
-	// did and answered.
+	// did and answered. What agents ask is answered from a cache and is none.
 	DataStoreOps int `json:"datastore_ops"`
 
 	// Error says why OK is false.

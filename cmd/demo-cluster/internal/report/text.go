@@ -72,14 +72,19 @@ func (r Report) watchers(b *strings.Builder) {
 }
 
 func (r Report) agents(b *strings.Builder) {
-	if r.AuthorizedPerSecond > 0 {
-		line(b, "Agents", "%d agents asked their servers which identities they may hand out: %d answers, %.0f a second", r.Agents, r.Answers, r.AuthorizedPerSecond)
-	}
-	if r.AgentsCompared > 0 {
-		line(b, firstOnly("Agents", int(r.AuthorizedPerSecond)), "in the end every server gives every agent exactly its entries (%d answers compared)", r.AgentsCompared)
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if r.Answers > 0 {
+		add("%d agents asked their servers which identities they may hand out: %d answers, %.0f a second", r.Agents, r.Answers, r.AuthorizedPerSecond)
 	}
 	if r.Propagation.P50MS > 0 {
-		line(b, "", "entry created on one server until an agent of another is given it: %.1f ms (median), %.1f ms (99 %%)", r.Propagation.P50MS, r.Propagation.P99MS)
+		add("entry created on one server until an agent of another is given it: %.1f ms (median), %.1f ms (99 %%)", r.Propagation.P50MS, r.Propagation.P99MS)
+	}
+	if r.AgentsCompared > 0 {
+		add("in the end every server gives every agent exactly its entries (%d answers compared)", r.AgentsCompared)
+	}
+	for i, text := range lines {
+		line(b, firstOnly("Agents", i), "%s", text)
 	}
 }
 
