@@ -126,12 +126,7 @@ type Pair struct {
 	ModRevision store.Revision `json:"mod_revision"`
 }
 
-// TokenRequest asks for a token that admits one server.
-type TokenRequest struct {
-	TTL string `json:"ttl"`
-}
-
-// Token is the answer to a TokenRequest.
+// Token admits one server.
 type Token struct {
 	Token string `json:"token"`
 }
