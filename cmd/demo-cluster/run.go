@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/entryfile"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
@@ -137,7 +138,7 @@ func readEntries(opts options) (entryfile.File, error) {
 			return entryfile.File{}, fmt.Errorf("--entries: %w", err)
 		}
 	}
-	file, err := entryfile.Parse(name, data)
+	file, err := entryfile.Parse(name, data, check.WritePrefix)
 	switch {
 	case err != nil:
 		return file, err

@@ -47,10 +47,13 @@ func (p *parser) check(td spiffeid.TrustDomain) {
 
 func (p *parser) checkEntryID() {
 	id := p.entry.EntryId
-	if len(id) > entryIDBytesMax {
+	switch {
+	case len(id) > entryIDBytesMax:
 		p.report("entry_id", "has %d bytes, the limit is %d", len(id), entryIDBytesMax)
-	} else if !entryIDPattern.MatchString(id) {
+	case !entryIDPattern.MatchString(id):
 		p.report("entry_id", "%q has other characters than letters, digits, '-', '.' and '_'", id)
+	case p.reserved != "" && strings.HasPrefix(id, p.reserved):
+		p.report("entry_id", "%q begins with %q, as the ids of the demo's own entries do", id, p.reserved)
 	}
 }
 

@@ -77,8 +77,9 @@ func (f File) MalformedCount() int {
 	return n
 }
 
-// Parse reads a file. The error is [ErrFile] where that is not possible at all.
-func Parse(name string, data []byte) (File, error) {
+// Parse reads a file, in which no entry may have an id that begins with reserved
+// if that is not empty. The error is [ErrFile] where that is not possible at all.
+func Parse(name string, data []byte, reserved string) (File, error) {
 	f := File{Name: name}
 	var list struct {
 		Entries []json.RawMessage `json:"entries"`
@@ -92,7 +93,7 @@ func Parse(name string, data []byte) (File, error) {
 	parsers := make([]parser, len(list.Entries))
 	votes := make(map[spiffeid.TrustDomain]int)
 	for i, raw := range list.Entries {
-		parsers[i] = parser{number: i + 1, entry: &spirev1.RegistrationEntry{}}
+		parsers[i] = parser{number: i + 1, reserved: reserved, entry: &spirev1.RegistrationEntry{}}
 		parsers[i].decode(raw)
 		if id, err := spiffeid.FromString(parsers[i].entry.SpiffeId); err == nil {
 			votes[id.TrustDomain()]++
@@ -146,6 +147,7 @@ func describe(data []byte, err error) string {
 // parser reads one entry.
 type parser struct {
 	number   int
+	reserved string // what no id may begin with, or ""
 	entry    *spirev1.RegistrationEntry
 	problems []*Problem
 	decoded  bool            // there are fields to check

@@ -26,7 +26,7 @@ func other(old, with string) string {
 }
 
 func TestParse_BuiltIn(t *testing.T) {
-	f, err := entryfile.Parse("built-in", testdata.RegistrationEntries())
+	f, err := entryfile.Parse("built-in", testdata.RegistrationEntries(), "")
 	if err = errors.Join(err, f.Malformed()); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestParse_ReadsEveryField(t *testing.T) {
 		"federates_with":["spiffe://b","c"],"x509_svid_ttl":60,"jwt_svid_ttl":30,"admin":true,"downstream":true,
 		"entryExpiry":1900000000,"dns_names":["a.b","*.c"],"store_svid":false,"revision_number":7,"created_at":8,
 		"additional_attributes":{"disable_x509_svid_prefetch":true,"jwt_svid_include_jti":true}}`
-	f, err := entryfile.Parse("f", []byte(list(entry)))
+	f, err := entryfile.Parse("f", []byte(list(entry)), "")
 	if err = errors.Join(err, f.Malformed()); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestParse_ReadsEveryField(t *testing.T) {
 }
 
 func TestParse_AnEntryWithoutIDGetsOne(t *testing.T) {
-	f, err := entryfile.Parse("f", []byte(list(other(`"entry_id":"e2",`, ""), good)))
+	f, err := entryfile.Parse("f", []byte(list(other(`"entry_id":"e2",`, ""), good)), "")
 	if err = errors.Join(err, f.Malformed()); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestParse_SaysWhyAFileCannotBeRead(t *testing.T) {
 		{"entries that are no list", `{"entries":{}}`, []string{"line 1", "entries"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := entryfile.Parse("my.json", []byte(test.data))
+			_, err := entryfile.Parse("my.json", []byte(test.data), "")
 			demand(t, err, append(test.want, "my.json"))
 		})
 	}
@@ -116,6 +116,7 @@ func TestParse_NamesTheEntryAndTheFieldThatIsWrong(t *testing.T) {
 		{"a stored SVID with selectors of two types", other(`[{`, `[{"type":"k8s","value":"ns:x"},{`)[:1] + `"store_svid":true,` + other(`[{`, `[{"type":"k8s","value":"ns:x"},{`)[1:],
 			`entry 2: store_svid: needs selectors of one type, there are "k8s" and "unix"`},
 		{"an id with a blank", other("e2", "e 2"), `entry 2: entry_id: "e 2" has other characters`},
+		{"an id that is reserved", other("e2", "mine-2"), `entry 2: entry_id: "mine-2" begins with "mine-"`},
 		{"a huge id", other("e2", strings.Repeat("x", 300)), "entry 2: entry_id: has 300 bytes, the limit is 255"},
 		{"a huge hint", other(`"selectors"`, `"hint":"`+strings.Repeat("x", 2000)+`","selectors"`), "entry 2: hint: has 2000 bytes, the limit is 1024"},
 		{"a huge entry", other("uid:1", strings.Repeat("x", 1<<20)), "bytes, the limit is 1048576"},
@@ -124,7 +125,7 @@ func TestParse_NamesTheEntryAndTheFieldThatIsWrong(t *testing.T) {
 		{"an entry twice", strings.Replace(good, "e1", "e2", 1), "entry 2: has the same spiffe_id, parent_id and selectors as entry 1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, err := entryfile.Parse("my.json", []byte(list(good, test.entry)))
+			f, err := entryfile.Parse("my.json", []byte(list(good, test.entry)), "mine-")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -138,7 +139,7 @@ func TestParse_NamesTheEntryAndTheFieldThatIsWrong(t *testing.T) {
 
 func TestParse_NamesAllThatIsWrong(t *testing.T) {
 	data := list(`{"spiffe_id":7,"parent_id":"x"}`, good, `{"hint":true}`)
-	f, err := entryfile.Parse("my.json", []byte(data))
+	f, err := entryfile.Parse("my.json", []byte(data), "")
 	if err != nil {
 		t.Fatal(err)
 	}

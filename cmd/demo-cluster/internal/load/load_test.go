@@ -100,7 +100,7 @@ func TestFleet_IsWellFormed(t *testing.T) {
 	}
 	entries = append(entries, f.NewProbe(check.WritePrefix+"probe-1"))
 	data := api.Entries{Entries: entries}
-	file, err := entryfile.Parse("made up", marshal(t, data))
+	file, err := entryfile.Parse("made up", marshal(t, data), "")
 	if err = errors.Join(err, file.Malformed()); err != nil {
 		t.Fatal(err)
 	}

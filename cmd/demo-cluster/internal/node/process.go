@@ -29,7 +29,7 @@ const drainMax = 5 * time.Second
 // agentsStaleMax is how old the data may be that agents are served from, so for
 // how long they are served without a majority. It is less than the default, since
 // a cache that is opened before there is a leader asks after a quarter of it again.
-const agentsStaleMax = 16 * time.Second
+const agentsStaleMax = 20 * time.Second
 
 // OpenFunc opens the backend that setup describes. It returns the addresses of
 // raft and gossip, which may differ from the setup's where a port was taken.

@@ -76,6 +76,7 @@ func (r Report) agents(b *strings.Builder) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if r.Answers > 0 {
 		add("%d agents asked their servers which identities they may hand out: %d answers, %.0f a second", r.Agents, r.Answers, r.AuthorizedPerSecond)
+		add("(that is as often as %.0f real agents would ask, each every 5 s)", 5*r.AuthorizedPerSecond)
 	}
 	if r.Propagation.P50MS > 0 {
 		add("entry created on one server until an agent of another is given it: %.1f ms (median), %.1f ms (99 %%)", r.Propagation.P50MS, r.Propagation.P99MS)

@@ -169,13 +169,18 @@ func (s *session) storyMinority(ctx context.Context) error {
 // showRefusals shows what a server without a majority does.
 func (s *session) showRefusals(ctx context.Context, cl *client.Client) error {
 	const attempt = 2 * time.Second
+	agent := s.fleet.Agents[0] // of the first server, which survives
+	if _, err := cl.Authorized(ctx, agent.ID, attempt); err != nil {
+		return fmt.Errorf("question of agent %s: %w", agent.ID, err)
+	}
+	s.note("without a majority, agents are still told their entries, from memory")
 	err := cluster.Poll(ctx, "writes to be refused for want of a leader", func() bool {
 		return errors.Is(s.probe(ctx, cl, attempt), store.ErrNoLeader)
 	})
 	if err != nil {
 		return err
 	}
-	s.note("without a majority, a write is refused with %q", store.ErrNoLeader)
+	s.note("a write is refused with %q", store.ErrNoLeader)
 
 	read := func(bound time.Duration) error {
 		found, err := cl.ListEntries(ctx, api.EntryFilter{SpiffeID: s.Entries[0].SpiffeId}, store.BoundedStale(bound), attempt)
@@ -196,11 +201,6 @@ func (s *session) showRefusals(ctx context.Context, cl *client.Client) error {
 	if err := read(looseBound); err != nil {
 		return fmt.Errorf("read that allows for %v: %w", looseBound, err)
 	}
-	agent := s.fleet.Agents[0] // of the first server, which survives
-	if _, err := cl.Authorized(ctx, agent.ID, attempt); err != nil {
-		return fmt.Errorf("question of agent %s: %w", agent.ID, err)
-	}
-	s.note("agents are answered all the same")
 	s.note("reads that allow for data %v old go on; reads that allow for %v end in %q", looseBound, tightBound, store.ErrStale)
 	return nil
 }
