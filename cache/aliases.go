@@ -33,20 +33,21 @@ type aliasBucket struct {
 	groups []*aliasGroup // those of them that are kept here
 }
 
-// each calls yield for the aliases that apply to a node with the given selectors,
-// until it returns false.
+// each calls yield for the aliases that apply to a node with the given selectors.
+// It goes on whatever yield returns.
 func (x *aliasIndex) each(node []selectorRef, yield func(*entry) bool) {
 	if x.len == 0 {
 		return
 	}
 	for _, r := range node {
-		b := x.buckets.get(r.hash, r.key())
-		if b == nil {
-			continue
-		}
-		for _, g := range b.groups {
-			if subset(g.selectors, node) {
-				g.aliases.each(yield)
+		for l := x.buckets.chain(r.hash); l != nil; l = l.next {
+			if l.key != r.key() {
+				continue
+			}
+			for _, g := range l.value.groups {
+				if subset(g.selectors, node) {
+					g.aliases.each(yield)
+				}
 			}
 		}
 	}

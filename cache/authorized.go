@@ -130,7 +130,7 @@ func (w *walk) expand(p *place, yield func(*spirev1.RegistrationEntry) bool) boo
 
 func (w *walk) give(entries []*entry, yield func(*spirev1.RegistrationEntry) bool) bool {
 	for _, e := range entries {
-		w.push(w.s.places.get(e.spiffeHash, e.message.SpiffeId))
+		w.push(w.s.placeBelow(e))
 		if !yield(e.message) {
 			return false
 		}
@@ -152,7 +152,7 @@ func (w *walk) alive(n *Node) bool {
 // pushAliases pushes the places of the aliases that apply to a node.
 func (w *walk) pushAliases(node []selectorRef) {
 	w.s.aliases.each(node, func(e *entry) bool {
-		w.push(w.s.places.get(e.spiffeHash, e.message.SpiffeId))
+		w.push(w.s.placeBelow(e))
 		return true
 	})
 }

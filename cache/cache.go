@@ -19,7 +19,8 @@ type Cache struct {
 	roles   roles
 	metrics *metrics
 
-	segmentMax time.Duration // of a listing
+	segmentMax   time.Duration // of a listing
+	beforeRepair func()        // of a test, or nil
 
 	state     atomic.Pointer[state] // nil once closed
 	start     time.Time             // a monotonic clock's zero

@@ -35,6 +35,9 @@ func (c *Cache) Misplace(id string) {
 	c.publishLocked(s)
 }
 
+// BeforeRepair runs fn between comparison and repair of refreshes.
+func (c *Cache) BeforeRepair(fn func()) { c.beforeRepair = fn }
+
 // Dump returns the value of every object and malformed record, by key. A
 // malformed one has the digest for a value.
 func (v View) Dump() map[string]string {

@@ -130,6 +130,8 @@ func entryIDs(entries []*spirev1.RegistrationEntry) []string {
 	return ids
 }
 
+func mustID(path string) spiffeid.ID { return spiffeid.RequireFromString(id(path)) }
+
 func equal(tb testing.TB, what string, got []string, want ...string) {
 	tb.Helper()
 	if !slices.Equal(got, want) {

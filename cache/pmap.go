@@ -42,6 +42,16 @@ type pleaf[K comparable, V any] struct {
 
 // get returns the value of key, or nil. The value must not be changed.
 func (m *pmap[K, V]) get(hash uint64, key K) *V {
+	for l := m.chain(hash); l != nil; l = l.next {
+		if l.key == key {
+			return &l.value
+		}
+	}
+	return nil
+}
+
+// chain returns the leaves with a hash, for callers to whom a key is expensive.
+func (m *pmap[K, V]) chain(hash uint64) *pleaf[K, V] {
 	n := m.root
 	for shift := 0; n != nil; shift += fanoutBits {
 		bit := uint32(1) << (hash >> shift & fanoutMask)
@@ -49,16 +59,13 @@ func (m *pmap[K, V]) get(hash uint64, key K) *V {
 			return nil
 		}
 		s := &n.slots[bits.OnesCount32(n.bitmap&(bit-1))]
-		if s.kid != nil {
-			n = s.kid
-			continue
-		}
-		for l := s.leaf; l != nil; l = l.next {
-			if l.hash == hash && l.key == key {
-				return &l.value
+		if s.kid == nil {
+			if s.leaf.hash != hash {
+				return nil
 			}
+			return s.leaf
 		}
-		return nil
+		n = s.kid
 	}
 	return nil
 }
@@ -120,6 +127,21 @@ func (n *pnode[K, V]) each(yield func(K, *V) bool) bool {
 		}
 	}
 	return true
+}
+
+// hashes calls yield with the hash of every key.
+func (m *pmap[K, V]) hashes(yield func(uint64)) { m.root.hashes(yield) }
+
+func (n *pnode[K, V]) hashes(yield func(uint64)) {
+	if n == nil {
+		return
+	}
+	for i := range n.slots {
+		for l := n.slots[i].leaf; l != nil; l = l.next {
+			yield(l.hash)
+		}
+		n.slots[i].kid.hashes(yield)
+	}
 }
 
 // with returns the node with l in it, and whether its key is new.

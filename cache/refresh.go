@@ -66,6 +66,9 @@ func (c *Cache) Refresh(ctx context.Context) (int, error) {
 	if err != nil {
 		err = fmt.Errorf("refresh: %w", err)
 	}
+	if c.beforeRepair != nil {
+		c.beforeRepair()
+	}
 	if len(found) > 0 {
 		c.repair(found)
 	}

@@ -15,6 +15,7 @@ type state struct {
 	bundles   pmap[string, bundle] // by trust domain id
 	entries   pmap[string, entry]  // by entry id
 	places    pmap[string, place]  // by SPIFFE ID
+	below     *filter              // of the hashes of places, shared with other states
 	aliases   aliasIndex
 	malformed pmap[string, *malformed] // by key
 	sizes     [kinds]int               // without malformed ones
@@ -116,7 +117,7 @@ func (s *state) link(e *entry) {
 		s.aliases.add(e, s.own)
 	case roleChild:
 		parent := e.message.ParentId
-		s.places.edit(hashString(parent), parent, s.own).children.add(e, s.own)
+		s.place(hashString(parent), parent).children.add(e, s.own)
 	case roleNone:
 	}
 }
@@ -149,7 +150,7 @@ func (s *state) linked(e *entry) bool {
 }
 
 func (s *state) applyNode(c *change) {
-	p := s.places.edit(c.hash, c.id, s.own)
+	p := s.place(c.hash, c.id)
 	var n Node
 	if p.node != nil {
 		n = *p.node
@@ -169,6 +170,31 @@ func (s *state) applyNode(c *change) {
 		p.node = nil
 	}
 	s.tidy(c.hash, c.id, p)
+}
+
+// place returns the place of a SPIFFE ID to change, which may be new.
+func (s *state) place(hash uint64, id string) *place {
+	before := s.places.len
+	p := s.places.edit(hash, id, s.own)
+	if s.places.len == before {
+		return p
+	}
+	if s.below == nil || s.below.room == 0 {
+		// Places that are gone stay in the filter until it is full.
+		s.below = newFilter(2 * s.places.len)
+		s.places.hashes(s.below.add)
+	} else {
+		s.below.add(hash)
+	}
+	return p
+}
+
+// placeBelow returns the place at the SPIFFE ID of an entry, or nil.
+func (s *state) placeBelow(e *entry) *place {
+	if s.below == nil || !s.below.maybe(e.spiffeHash) {
+		return nil
+	}
+	return s.places.get(e.spiffeHash, e.message.SpiffeId)
 }
 
 // tidy removes a place with nothing in it.
