@@ -3,9 +3,12 @@ package entryfile
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/spire-raft/spire-raft/store"
 )
 
 // What SPIRE's API takes.
@@ -156,5 +159,27 @@ func (p *parser) checkStoreSVID() {
 func (p *parser) checkHint() {
 	if n := len(p.entry.Hint); n > hintBytesMax {
 		p.report("hint", "has %d bytes, the limit is %d", n, hintBytesMax)
+	}
+}
+
+// checkSize refuses an entry whose creation would not fit into one transaction:
+// each selector and trust domain is an index record of its own, with the id.
+func (p *parser) checkSize() {
+	const (
+		opsMin     = 10 // the entry, SPIRE's event, and the indexes with one value
+		bytesPerOp = 80 // besides the id and the value of the field
+	)
+	e := p.entry
+	text := len(e.SpiffeId) + len(e.ParentId) + len(e.Hint)
+	for _, s := range e.Selectors {
+		text += len(s.Type) + len(s.Value)
+	}
+	for _, s := range slices.Concat(e.FederatesWith, e.DnsNames) {
+		text += len(s)
+	}
+	ops := opsMin + len(e.Selectors) + len(e.FederatesWith)
+	if bytes := ops*(bytesPerOp+len(e.EntryId)) + 4*text; bytes > store.TxBytesMax || ops > store.TxOpsMax {
+		p.report("", "has %d selectors and %d trust domains, which is too much for one transaction: about %d bytes, the limit is %d",
+			len(e.Selectors), len(e.FederatesWith), bytes, store.TxBytesMax)
 	}
 }

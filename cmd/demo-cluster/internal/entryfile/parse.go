@@ -110,6 +110,9 @@ func Parse(name string, data []byte, reserved string) (File, error) {
 		}
 		if len(p.problems) == 0 {
 			p.identify(raw)
+			p.checkSize()
+		}
+		if len(p.problems) == 0 {
 			p.compare(known)
 		}
 		if len(p.problems) > 0 {

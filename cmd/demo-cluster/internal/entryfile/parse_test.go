@@ -9,7 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/entryfile"
+	"github.com/spire-raft/spire-raft/datastore"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
+	"github.com/spire-raft/spire-raft/store/memstore"
 	"github.com/spire-raft/spire-raft/testdata"
 )
 
@@ -134,6 +136,46 @@ func TestParse_NamesTheEntryAndTheFieldThatIsWrong(t *testing.T) {
 				t.Errorf("kept %v, want the good entry", f.Entries)
 			}
 		})
+	}
+}
+
+// TestParse_TakesWhatTheDataStoreTakes holds the limit of an entry's size against
+// what the DataStore does with such entries.
+func TestParse_TakesWhatTheDataStoreTakes(t *testing.T) {
+	for _, test := range []struct {
+		selectors int
+		id        string
+		ok        bool
+	}{
+		{10_000, "e", true},
+		{10_000, strings.Repeat("x", 255), true},
+		{20_000, strings.Repeat("x", 255), false},
+	} {
+		selectors := make([]string, test.selectors)
+		for i := range selectors {
+			selectors[i] = fmt.Sprintf(`{"type":"unix","value":"uid:%d"}`, i)
+		}
+		entry := other(`{"type":"unix","value":"uid:1"}`, strings.Join(selectors, ","))
+		f, err := entryfile.Parse("f", []byte(list(strings.Replace(entry, "e2", test.id, 1))), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !test.ok {
+			demand(t, f.Malformed(), []string{"entry 1: has 20000 selectors", "too much for one transaction"})
+			continue
+		}
+		if err := f.Malformed(); err != nil {
+			t.Fatal(err)
+		}
+		s := memstore.New(memstore.Config{})
+		defer s.Close()
+		data, err := datastore.New(s, datastore.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := data.CreateRegistrationEntry(t.Context(), f.Entries[0]); err != nil {
+			t.Errorf("%d selectors: %v", test.selectors, err)
+		}
 	}
 }
 
