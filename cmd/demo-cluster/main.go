@@ -1,7 +1,8 @@
 // Command demo-cluster runs a cluster of real server processes on this machine,
 // does it harm, and checks that it kept its promises: nothing acknowledged was
-// lost or done twice, every watcher saw every change exactly once, and all
-// servers hold the same state.
+// lost or done twice, every watcher saw every change exactly once, all servers
+// hold the same state, and each gives every agent exactly its entries. All that
+// is written are SPIRE's own objects, through its DataStore.
 //
 // It is both the parent that runs a scenario and, run by itself with
 // another first argument, each of the servers.

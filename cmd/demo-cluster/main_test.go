@@ -23,6 +23,9 @@ func TestChaos_KillsTheLeaderAndLosesNothing(t *testing.T) {
 	if w := r.Watch; w.Events == 0 || w.Gaps != 0 || w.Duplicates != 0 || w.OutOfOrder != 0 || w.P50MS <= 0 || w.P99MS < w.P50MS {
 		t.Errorf("watchers: %+v", w)
 	}
+	if p := r.Propagation; p.P50MS <= 0 || p.P99MS < p.P50MS || r.AuthorizedPerSecond <= 0 || r.DataStoreOps < r.Acked {
+		t.Errorf("agents: propagation %+v, %v answers/s, %d operations", p, r.AuthorizedPerSecond, r.DataStoreOps)
+	}
 	if len(r.Failovers) == 0 || r.Failovers[0].RecoveryMS <= 0 {
 		t.Errorf("failovers: %+v", r.Failovers)
 	}
@@ -31,6 +34,31 @@ func TestChaos_KillsTheLeaderAndLosesNothing(t *testing.T) {
 	}
 	if left := d.leftovers(); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestServe_SkipInvalidAppliesTheRestAndListsTheOthers(t *testing.T) {
+	tmp := t.TempDir()
+	file := filepath.Join(t.TempDir(), "entries.json")
+	const content = `{"entries":[
+		{"entry_id":"bad","parent_id":"spiffe://a/p","selectors":[{"type":"unix","value":"uid:1"}]},
+		{"entry_id":"good","spiffe_id":"spiffe://a/x","parent_id":"spiffe://a/p","selectors":[{"type":"unix","value":"uid:1"}],"federates_with":["b"]},
+		{"entry_id":"worse","spiffe_id":"spiffe://a/y","parent_id":7}]}`
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, tmp, "--scenario=serve", "--plain", "--nodes=1", "--duration=1ms", "--skip-invalid", "--entries="+file)
+	status := d.wait()
+	for _, want := range []string{
+		"leaving out 2 malformed entries", "entry 1: spiffe_id: is missing", "entry 3: parent_id: is a number", "entry 3: selectors: there must be",
+		"1 registration entries created", "OK: every promise was kept",
+	} {
+		if !strings.Contains(d.stdout.String(), want) {
+			t.Errorf("the output does not say %q", want)
+		}
+	}
+	if status != 0 || t.Failed() {
+		t.Errorf("exit status %d\n%s\n%s", status, d.stdout.String(), d.stderr.String())
 	}
 }
 
@@ -117,9 +145,14 @@ func TestServe_StartsAKilledServerAgain(t *testing.T) {
 func TestRun_BadInputIsRefusedBeforeAnythingStarts(t *testing.T) {
 	tmp := t.TempDir()
 	work := t.TempDir()
-	malformed := filepath.Join(work, "malformed.json")
+	malformed, nothing := filepath.Join(work, "malformed.json"), filepath.Join(work, "nothing.json")
 	foreign := filepath.Join(work, "foreign")
-	for path, content := range map[string]string{malformed: `{"entries":[{"parent_id":"spiffe://a/b"}]}`, foreign + "/thesis.txt": "x"} {
+	for path, content := range map[string]string{
+		malformed: `{"entries":[{"parent_id":"spiffe://a/b"},` +
+			`{"entry_id":"good","spiffe_id":"spiffe://a/x","parent_id":"spiffe://a/p","selectors":[{"type":"unix","value":"uid:1"}]},{"spiffe_id":7}]}`,
+		nothing:                 `{"entries":[{}]}`,
+		foreign + "/thesis.txt": "x",
+	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +166,8 @@ func TestRun_BadInputIsRefusedBeforeAnythingStarts(t *testing.T) {
 		status int
 		want   []string // in the error, or on standard error for wrong usage
 	}{
-		{"malformed entries", []string{"--entries", malformed}, exitFailed, []string{malformed, "entry 1", "spiffe_id"}},
+		{"malformed entries", []string{"--entries", malformed}, exitFailed, []string{malformed, "2 of 3", "entry 1: spiffe_id: is missing", "entry 3: spiffe_id: is a number"}},
+		{"nothing but malformed entries", []string{"--skip-invalid", "--entries", nothing}, exitFailed, []string{nothing, "1 of 1", "entry 1: selectors"}},
 		{"no entries file", []string{"--entries", filepath.Join(work, "none")}, exitFailed, []string{"none", "no such file"}},
 		{"a directory of someone else", []string{"--dir", foreign}, exitFailed, []string{foreign, "not made by demo-cluster"}},
 		{"an unknown scenario", []string{"--scenario", "peace"}, exitUsage, []string{"peace", "story, chaos, serve"}},

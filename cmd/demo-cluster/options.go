@@ -24,10 +24,14 @@ type options struct {
 	clients  int
 	seed     uint64
 	entries  string
-	dir      string
-	keep     bool
-	json     bool
-	plain    bool
+
+	// skipInvalid leaves out entries that are malformed.
+	skipInvalid bool
+
+	dir   string
+	keep  bool
+	json  bool
+	plain bool
 }
 
 const usageHead = `demo-cluster runs a cluster of server processes on this machine, disturbs it,
@@ -60,6 +64,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	fs.IntVar(&o.clients, "clients", 12, "how many clients write at the same time")
 	fs.Uint64Var(&o.seed, "seed", 1, "the number that random choices follow from")
 	fs.StringVar(&o.entries, "entries", "", "JSON `file` of registration entries, as 'spire-server entry create -data' takes it (default: about 300 built-in ones)")
+	fs.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave out the malformed entries of the file and say which they are, instead of refusing the whole file")
 	fs.StringVar(&o.dir, "dir", "", "`directory` for all files: absent, empty or of an earlier run, whose files are replaced (default: a new one for temporary files)")
 	fs.BoolVar(&o.keep, "keep", false, "keep data and logs when the run ends")
 	fs.BoolVar(&o.json, "json", false, "end with a JSON object as the last line of standard output; all else goes to standard error")

@@ -9,8 +9,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
-	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/load"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/entryfile"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/scenario"
 	"github.com/spire-raft/spire-raft/testdata"
@@ -66,9 +67,15 @@ func play(ctx context.Context, hurry <-chan struct{}, opts options, display repo
 	failed := func(err error) report.Report {
 		return report.Report{Result: report.Result{Scenario: opts.scenario.Name, Nodes: opts.nodes, Error: err.Error()}}
 	}
-	entries, err := readEntries(opts.entries)
+	file, err := readEntries(opts)
 	if err != nil {
 		return failed(err)
+	}
+	if n := file.MalformedCount(); n > 0 {
+		display.Printf("%s: leaving out %d malformed entries, as told by --skip-invalid:", file.Name, n)
+		for _, problem := range file.Problems {
+			display.Printf("  %v", problem)
+		}
 	}
 	for _, dir := range cluster.Sweep(os.TempDir(), time.Now()) {
 		display.Printf("Removed %s, left by a run that was killed", dir)
@@ -77,7 +84,7 @@ func play(ctx context.Context, hurry <-chan struct{}, opts options, display repo
 	if err != nil {
 		return failed(err)
 	}
-	rep, err := playIn(ctx, hurry, ws, opts, entries, display, stderr)
+	rep, err := playIn(ctx, hurry, ws, opts, file, display, stderr)
 	if err = errors.Join(err, ws.Close()); err != nil {
 		rep.OK, rep.Error = false, err.Error()
 	}
@@ -88,13 +95,13 @@ func play(ctx context.Context, hurry <-chan struct{}, opts options, display repo
 }
 
 // playIn runs the scenario in a workspace. No process is left when it returns.
-func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, opts options, entries []load.Entry, display report.Display, stderr io.Writer) (report.Report, error) {
+func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, opts options, file entryfile.File, display report.Display, stderr io.Writer) (report.Report, error) {
 	rep := report.Report{Result: report.Result{Scenario: opts.scenario.Name, Nodes: opts.nodes}}
 	self, err := os.Executable()
 	if err != nil {
 		return rep, err
 	}
-	c, err := cluster.New(cluster.Config{Nodes: opts.nodes, Command: []string{self, serverCommand}, Workspace: ws})
+	c, err := cluster.New(cluster.Config{Nodes: opts.nodes, TrustDomain: file.TrustDomain, Command: []string{self, serverCommand}, Workspace: ws})
 	if err != nil {
 		return rep, err
 	}
@@ -102,7 +109,7 @@ func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, o
 	rep = opts.scenario.Run(ctx, scenario.Config{
 		Cluster:  c,
 		Display:  display,
-		Entries:  entries,
+		Entries:  file.Entries,
 		Duration: opts.duration,
 		Clients:  opts.clients,
 		Seed:     opts.seed,
@@ -120,13 +127,23 @@ func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, o
 	return rep, nil
 }
 
-func readEntries(file string) ([]load.Entry, error) {
-	if file == "" {
-		return load.ParseEntries("built-in entries", testdata.RegistrationEntries())
+// readEntries reads the registration entries. Some of them may be malformed only
+// where they are to be left out.
+func readEntries(opts options) (entryfile.File, error) {
+	name, data := "built-in entries", testdata.RegistrationEntries()
+	if opts.entries != "" {
+		var err error
+		name = opts.entries
+		if data, err = os.ReadFile(name); err != nil {
+			return entryfile.File{}, fmt.Errorf("--entries: %w", err)
+		}
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("--entries: %w", err)
+	file, err := entryfile.Parse(name, data, check.WritePrefix)
+	switch {
+	case err != nil:
+		return file, err
+	case len(file.Entries) > 0 && opts.skipInvalid:
+		return file, nil
 	}
-	return load.ParseEntries(file, data)
+	return file, file.Malformed()
 }

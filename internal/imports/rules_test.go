@@ -61,6 +61,15 @@ var rules = []rule{
 		why: "it runs on any store, and knows of gRPC only the errors",
 	},
 	{
+		folder: "cache",
+		allow: []string{
+			"/store", "/store/memstore", "/keys", "/records", "/proto/...", "google.golang.org/protobuf/...",
+			"github.com/spiffe/go-spiffe/v2/spiffeid", "github.com/prometheus/client_golang/...",
+			"pgregory.net/rapid", "go.uber.org/goleak",
+		},
+		why: "it follows any store, and the datastore reads through it, never the other way",
+	},
+	{
 		folder: "fsm/...",
 		allow: []string{
 			"/store", "/store/txn", "/proto/...", "/internal/boltfile", "/internal/filelock",

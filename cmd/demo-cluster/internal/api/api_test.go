@@ -17,7 +17,7 @@ func TestError_IsTheSameErrorAcrossTheWire(t *testing.T) {
 		store.ErrConflict, store.ErrCompacted, store.ErrNoLeader, store.ErrUnknownOutcome, store.ErrStale,
 		store.ErrNoSpace, store.ErrTooLarge, store.ErrInvalid, store.ErrReadOnly, store.ErrTxDone,
 		store.ErrTxExpired, store.ErrTooManyWatchers, store.ErrCorrupt, store.ErrFailed, store.ErrClosed,
-		api.ErrExists, api.ErrNotFound, api.ErrUnauthorized, context.DeadlineExceeded, context.Canceled,
+		api.ErrExists, api.ErrNotFound, api.ErrBanned, api.ErrUnauthorized, context.DeadlineExceeded, context.Canceled,
 	} {
 		sent := fmt.Errorf("more: %w", want)
 		data, err := json.Marshal(api.NewError(sent))

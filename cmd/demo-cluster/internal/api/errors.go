@@ -11,11 +11,14 @@ import (
 
 // Errors of the client API that the store doesn't have.
 var (
-	// ErrExists: an item of this type and id is there already.
-	ErrExists = errors.New("item exists already")
+	// ErrExists: there is an object with this id already.
+	ErrExists = errors.New("exists already")
 
-	// ErrNotFound: there is no item of this type and id.
-	ErrNotFound = errors.New("no such item")
+	// ErrNotFound: there is no such object.
+	ErrNotFound = errors.New("not found")
+
+	// ErrBanned: the agent was banned.
+	ErrBanned = errors.New("agent is banned")
 
 	// ErrUnauthorized: the request doesn't carry the token of this run.
 	ErrUnauthorized = errors.New("missing or wrong bearer token")
@@ -46,12 +49,14 @@ var wireErrors = []struct {
 	{"corrupt", store.ErrCorrupt, http.StatusInternalServerError},
 	{"exists", ErrExists, http.StatusConflict},
 	{"not_found", ErrNotFound, http.StatusNotFound},
+	{"banned", ErrBanned, http.StatusForbidden},
 	{"unauthorized", ErrUnauthorized, http.StatusUnauthorized},
 	{"deadline", context.DeadlineExceeded, http.StatusGatewayTimeout},
 	{"canceled", context.Canceled, http.StatusGatewayTimeout},
 }
 
-const internalError = "internal"
+// InternalError is the name of an error without a name of its own.
+const InternalError = "internal"
 
 // Error is an error as it crosses the wire.
 type Error struct {
@@ -66,7 +71,7 @@ func NewError(err error) *Error {
 			return &Error{Name: w.name, Message: err.Error()}
 		}
 	}
-	return &Error{Name: internalError, Message: err.Error()}
+	return &Error{Name: InternalError, Message: err.Error()}
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Name, e.Message) }

@@ -7,6 +7,9 @@ type Setup struct {
 	Node    string `json:"node"`
 	Cluster string `json:"cluster"`
 
+	// TrustDomain is that of the agents and their entries.
+	TrustDomain string `json:"trust_domain"`
+
 	// Dir is the server's data directory. An empty or absent one is
 	// initialised.
 	Dir string `json:"dir"`

@@ -1,68 +1,82 @@
 package api
 
 import (
-	"encoding/json"
-
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// Value is what the demo stores under the key of an item.
-type Value struct {
-	// Write is the identity of the write that put this value. No two writes
-	// share one.
-	Write string `json:"write,omitempty"`
-
-	// At is when the writer sent it, in nanoseconds of its clock since 1970.
-	At int64 `json:"at,omitempty"`
-
-	// Via is the server that the writer sent it to.
-	Via string `json:"via,omitempty"`
-
-	// N counts the increments of a counter.
-	N uint64 `json:"n,omitempty"`
-
-	Body json.RawMessage `json:"body,omitempty"`
+// EntryRequest creates a registration entry.
+type EntryRequest struct {
+	Entry *spirev1.RegistrationEntry `json:"entry"`
 }
 
-// Index is an item's value in one field that it can be found by.
-type Index struct {
-	Field string `json:"field"`
-	Value string `json:"value"`
+// EntryUpdate changes a registration entry.
+type EntryUpdate struct {
+	Hint string `json:"hint"`
 }
 
-// CreateRequest stores a new item with its indexes in one transaction.
-type CreateRequest struct {
-	Value   Value   `json:"value"`
-	Indexes []Index `json:"indexes,omitempty"`
+// BundleRequest creates a bundle.
+type BundleRequest struct {
+	Bundle *spirev1.Bundle `json:"bundle"`
+}
+
+// AgentRequest creates an attested node.
+type AgentRequest struct {
+	Agent *spirev1.AttestedNode `json:"agent"`
+}
+
+// SelectorsRequest replaces the selectors of an agent.
+type SelectorsRequest struct {
+	Agent     string              `json:"agent"`
+	Selectors []*spirev1.Selector `json:"selectors"`
 }
 
 // Written is the answer to a write.
 type Written struct {
+	// Revision is that of the transaction or, where nothing changed, of what it
+	// read.
 	Revision store.Revision `json:"revision"`
 
-	// N is the new count of a counter.
-	N uint64 `json:"n,omitempty"`
+	// Existing tells that nothing was created, since Entry was there and is
+	// similar.
+	Existing bool `json:"existing,omitempty"`
+
+	// Entry is the entry as it is now, or was before it was deleted.
+	Entry *spirev1.RegistrationEntry `json:"entry,omitempty"`
 }
 
-// Item is an item as it was read.
-type Item struct {
-	Type  string `json:"type"`
-	ID    string `json:"id"`
-	Value Value  `json:"value"`
+// EntryFilter says which entries to list: those that have what is not empty.
+type EntryFilter struct {
+	SpiffeID, ParentID, Hint string
 
-	ModRevision store.Revision `json:"mod_revision"`
+	// Limit is how many to list at most. Zero is the server's limit.
+	Limit int
 }
 
-// Items is the answer to a list.
-type Items struct {
-	Items    []Item         `json:"items"`
-	Revision store.Revision `json:"revision"`
+// Entries is the answer to a list, in the order of creation.
+type Entries struct {
+	Entries []*spirev1.RegistrationEntry `json:"entries"`
 }
 
 // Count is the answer to a count.
 type Count struct {
-	Count    int            `json:"count"`
+	Count int `json:"count"`
+}
+
+// Authorized is what an agent is told: for which entries it may have identities.
+// As in SPIRE these are no entries, only what tells whether an entry changed.
+type Authorized struct {
+	Entries []AuthorizedEntry `json:"entries"`
+
+	// Revision is that of the store as the server knew it.
 	Revision store.Revision `json:"revision"`
+}
+
+// AuthorizedEntry is one version of an entry.
+type AuthorizedEntry struct {
+	ID        string `json:"id"`
+	Revision  int64  `json:"revision"`
+	CreatedAt int64  `json:"created_at"`
 }
 
 // Cursor is [store.Cursor] on the wire.
@@ -112,12 +126,7 @@ type Pair struct {
 	ModRevision store.Revision `json:"mod_revision"`
 }
 
-// TokenRequest asks for a token that admits one server.
-type TokenRequest struct {
-	TTL string `json:"ttl"`
-}
-
-// Token is the answer to a TokenRequest.
+// Token admits one server.
 type Token struct {
 	Token string `json:"token"`
 }

@@ -1,8 +1,8 @@
 package check_test
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +11,8 @@ import (
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
-	"github.com/spire-raft/spire-raft/keys"
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
+	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -21,35 +22,39 @@ type run struct {
 	batches []api.Batch           // the history
 	seen    []api.Batch           // what the watcher saw
 	held    map[string][]api.Pair // what each server holds
+
+	entries uint64                     // how many were created
+	events  uint64                     // how many there are of SPIRE's
+	hot     *spirev1.RegistrationEntry // that is updated
 }
 
-// soundRun has ten acknowledged writes, of which each third is an increment,
-// one that failed, and two of unknown outcome, of which one happened.
+// soundRun has ten acknowledged writes, of which each third is an update, one
+// that failed, and two of unknown outcome, of which one happened.
 func soundRun() *run {
 	r := &run{ledger: check.NewLedger(), held: map[string][]api.Pair{}}
-	increments := uint64(0)
 	for i := 1; i <= 10; i++ {
-		id := fmt.Sprintf("w%d", i)
+		id := fmt.Sprintf("write-w%d", i)
 		r.ledger.Begin(id, "n1")
 		if i%3 == 0 {
-			increments++
-			r.batches = append(r.batches, batch(i, counterEvent(id, increments)))
+			r.batches = append(r.batches, batch(i, r.update(id)...))
 		} else {
-			r.batches = append(r.batches, batch(i, itemEvents(id, uint64(i)-increments)...))
+			r.batches = append(r.batches, batch(i, r.create(id)...))
 		}
 		r.ledger.End(id, time.Now(), client.Acknowledged, store.Revision(i))
 	}
-	r.ledger.Begin("refused", "n1")
-	r.ledger.End("refused", time.Now(), client.Failed, 0)
-	r.ledger.Begin("unknown-never", "n2")
-	r.ledger.End("unknown-never", time.Now(), client.Ambiguous, 0)
-	r.ledger.Begin("unknown-done", "n2")
-	r.batches = append(r.batches, batch(11, itemEvents("unknown-done", 8)...))
+	r.ledger.Begin("write-refused", "n1")
+	r.ledger.End("write-refused", time.Now(), client.Failed, 0)
+	r.ledger.Begin("write-never", "n2")
+	r.ledger.End("write-never", time.Now(), client.Ambiguous, 0)
+	r.ledger.Begin("write-unknown", "n2")
+	r.batches = append(r.batches, batch(11, r.create("write-unknown")...))
 	r.seen = slices.Clone(r.batches)
 	state := map[string]api.Pair{}
 	for _, b := range r.batches {
 		for _, e := range b.Events {
-			state[string(e.Key)] = api.Pair{Key: e.Key, Value: e.Value, ModRevision: b.Cursor.Revision}
+			if delete(state, string(e.Key)); e.Kind == "put" {
+				state[string(e.Key)] = api.Pair{Key: e.Key, Value: e.Value, ModRevision: b.Cursor.Revision}
+			}
 		}
 	}
 	for _, p := range state {
@@ -65,23 +70,56 @@ func batch(rev int, events ...api.Event) api.Batch {
 
 func cursor(rev int) api.Cursor { return api.Cursor{Epoch: 1, Revision: store.Revision(rev)} }
 
-func value(v api.Value) []byte {
-	data, err := json.Marshal(v)
+// create returns the changes of a new entry. The first one is hot.
+func (r *run) create(id string) []api.Event {
+	e := &spirev1.RegistrationEntry{
+		EntryId: id, SpiffeId: "spiffe://a/" + id, ParentId: "spiffe://a/p",
+		Selectors: []*spirev1.Selector{{Type: "unix", Value: id}},
+	}
+	if r.hot == nil {
+		r.hot = e
+	}
+	r.entries++
+	events := []api.Event{entryPut(e, r.entries), r.event(id)}
+	for _, ix := range records.Entries.Indexes(e) {
+		events = append(events, api.Event{Kind: "put", Key: records.Entries.IndexKey(ix, r.entries), Value: []byte(ix.Data)})
+	}
+	return events
+}
+
+// update returns the changes of the next version of the hot entry.
+func (r *run) update(write string) []api.Event {
+	old := records.Entries.Indexes(r.hot)
+	r.hot = records.CopyEntry(r.hot)
+	r.hot.Hint = write
+	r.hot.RevisionNumber++
+	events := []api.Event{entryPut(r.hot, 1), r.event(r.hot.EntryId)}
+	remove, put := records.Diff(old, records.Entries.Indexes(r.hot))
+	for _, ix := range remove {
+		events = append(events, api.Event{Kind: "delete", Key: records.Entries.IndexKey(ix, 1)})
+	}
+	for _, ix := range put {
+		events = append(events, api.Event{Kind: "put", Key: records.Entries.IndexKey(ix, 1), Value: []byte(ix.Data)})
+	}
+	return events
+}
+
+func entryPut(e *spirev1.RegistrationEntry, number uint64) api.Event {
+	value, err := records.Entries.Encode(records.Item[*spirev1.RegistrationEntry]{Number: number, Object: e})
 	if err != nil {
 		panic(err)
 	}
-	return data
+	return api.Event{Kind: "put", Key: records.Entries.Key(e.EntryId), Value: value}
 }
 
-func counterEvent(id string, n uint64) api.Event {
-	return api.Event{Kind: "put", Key: keys.AppendItem(nil, "counter", "hot"), Value: value(api.Value{Write: id, N: n})}
-}
-
-func itemEvents(id string, number uint64) []api.Event {
-	return []api.Event{
-		{Kind: "put", Key: keys.AppendItem(nil, "write", id), Value: value(api.Value{Write: id})},
-		{Kind: "put", Key: keys.AppendIndex(nil, "write", "client", "c1", number), Value: []byte(id)},
+// event returns SPIRE's event of an entry.
+func (r *run) event(id string) api.Event {
+	r.events++
+	value, err := records.EntryEvents.Encode(records.Event{ObjectID: id})
+	if err != nil {
+		panic(err)
 	}
+	return api.Event{Kind: "put", Key: records.EntryEvents.Key(r.events), Value: value}
 }
 
 // judge runs all checks.
@@ -109,7 +147,11 @@ func TestJudge_SoundRunHasNoProblems(t *testing.T) {
 	if want := (check.Counts{Acknowledged: 10, Failed: 1, Ambiguous: 2}); v.Writes != want {
 		t.Errorf("writes %+v, want %+v", v.Writes, want)
 	}
-	if want := (check.StreamCounts{Events: 19}); counts != want {
+	want := check.StreamCounts{}
+	for _, b := range soundRun().batches {
+		want.Events += len(b.Events)
+	}
+	if counts != want {
 		t.Errorf("stream %+v, want %+v", counts, want)
 	}
 }
@@ -122,42 +164,67 @@ func TestJudge_FindsWhatIsWrongWithWrites(t *testing.T) {
 		problem          string
 	}{
 		{"an acknowledged write is lost", func(r *run) {
-			r.ledger.Begin("gone", "n1")
-			r.ledger.End("gone", time.Now(), client.Acknowledged, 5)
-		}, 1, 0, "write gone was acknowledged at revision 5 and is lost"},
+			r.ledger.Begin("write-gone", "n1")
+			r.ledger.End("write-gone", time.Now(), client.Acknowledged, 5)
+		}, 1, 0, "write write-gone was acknowledged at revision 5 and is lost"},
 		{"an acknowledged write shows twice", func(r *run) {
-			r.add(batch(12, itemEvents("w1", 9)...))
-		}, 0, 1, "write w1 was acknowledged once and shows at revisions [1 12]"},
+			r.add(batch(12, r.create("write-w1")...))
+		}, 0, 1, "write write-w1 was acknowledged once and shows at revisions [1 12]"},
+		{"an acknowledged update shows twice", func(r *run) {
+			r.add(batch(12, r.update("write-w9")...))
+		}, 0, 1, "write write-w9 was acknowledged once and shows at revisions [9 12]"},
 		{"an acknowledged write shows elsewhere", func(r *run) {
-			r.ledger.End("w1", time.Now(), client.Acknowledged, 7)
-		}, 0, 0, "write w1 was acknowledged at revision 7 and shows at 1"},
+			r.ledger.End("write-w1", time.Now(), client.Acknowledged, 7)
+		}, 0, 0, "write write-w1 was acknowledged at revision 7 and shows at 1"},
 		{"a refused write happened", func(r *run) {
-			r.add(batch(12, itemEvents("refused", 9)...))
-		}, 0, 0, "write refused was refused and shows"},
+			r.add(batch(12, r.create("write-refused")...))
+		}, 0, 0, "write write-refused was refused and shows"},
+		{"a refused deletion happened", func(r *run) {
+			r.ledger.Begin(check.DeletionOf("write-w2"), "n1")
+			r.ledger.End(check.DeletionOf("write-w2"), time.Now(), client.Failed, 0)
+			r.add(batch(12, api.Event{Kind: "delete", Key: records.Entries.Key("write-w2")}, r.event("write-w2")))
+		}, 0, 0, "write delete write-w2 was refused and shows"},
 		{"a write of unknown outcome happened twice", func(r *run) {
-			r.add(batch(12, itemEvents("unknown-done", 9)...))
-		}, 0, 0, "write unknown-done had an unknown outcome and shows at revisions [11 12]"},
+			r.add(batch(12, r.create("write-unknown")...))
+		}, 0, 0, "write write-unknown had an unknown outcome and shows at revisions [11 12]"},
 		{"a write comes from nowhere", func(r *run) {
-			r.add(batch(12, itemEvents("ghost", 9)...))
-		}, 0, 0, `write "ghost" at revisions [12] was never sent`},
-		{"an increment overwrites another", func(r *run) {
-			r.ledger.Begin("late", "n1")
-			r.add(batch(12, counterEvent("late", 3)))
-		}, 0, 0, "counter hot goes to 3, not 4: an update was lost"},
+			r.add(batch(12, r.create("write-ghost")...))
+		}, 0, 0, `write "write-ghost" at revisions [12] was never sent`},
+		{"an update overwrites another", func(r *run) {
+			r.hot.RevisionNumber--
+			r.add(batch(12, r.update("write-late")...))
+		}, 0, 0, `entry "write-w1" goes to its revision 3, not 4: an update was lost`},
 		{"a number is left out", func(r *run) {
-			r.ledger.Begin("late", "n1")
-			r.add(batch(12, itemEvents("late", 10)...))
-		}, 0, 0, "write has number 10, not 9"},
-		{"an index comes without its item", func(r *run) {
-			r.add(batch(12, itemEvents("late", 9)[1]))
-		}, 0, 0, `has an index of write "late" without the item`},
+			r.entries++
+			r.add(batch(12, r.create("write-late")...))
+		}, 0, 0, "entry has number 10, not 9"},
+		{"an entry changes its number", func(r *run) {
+			events := r.update("write-late")
+			events[0] = entryPut(r.hot, 2)
+			r.add(batch(12, events...))
+		}, 0, 0, `changes the number of entry "write-w1" from 1 to 2`},
+		{"an index comes without its entry", func(r *run) {
+			r.add(batch(12, r.create("write-late")[2:]...))
+		}, 0, 0, `has an index of entry "write-late" without the object`},
+		{"a change comes without an event", func(r *run) {
+			events := r.create("write-late")
+			r.add(batch(12, slices.Delete(events, 1, 2)...))
+		}, 0, 0, `changes entry "write-late" without an event`},
+		{"an event is left out", func(r *run) {
+			r.events++
+			r.add(batch(12, r.create("write-late")...))
+		}, 0, 0, "entry-event has number 13, not 12"},
+		{"an entry does not decode", func(r *run) {
+			events := r.create("write-late")
+			events[0].Value = events[0].Value[:9]
+			r.add(batch(12, events...))
+		}, 0, 0, "history: revision 12: "},
 		{"the history leaves a revision out", func(r *run) {
-			r.ledger.Begin("late", "n1")
-			r.add(batch(13, itemEvents("late", 9)...))
+			r.add(batch(13, r.create("write-late")...))
 		}, 0, 0, "revision 13 stands where 12 should"},
 		{"a server holds less", func(r *run) {
 			r.held["n2"] = r.held["n1"][1:]
-		}, 0, 0, "n2 holds 16 keys, the history adds up to 17"},
+		}, 0, 0, "keys, the history adds up to"},
 		{"a server holds another value", func(r *run) {
 			r.held["n2"] = slices.Clone(r.held["n1"])
 			r.held["n2"][3].Value = []byte("x")
@@ -217,12 +284,12 @@ func TestJudge_FindsWhatIsWrongWithAWatch(t *testing.T) {
 		}, check.StreamCounts{Gaps: 1}, "revision 4 did not bring the changes that the history has"},
 		{"a value differs", func(seen []api.Batch) []api.Batch {
 			seen[3].Events = slices.Clone(seen[3].Events)
-			seen[3].Events[0].Value = []byte("{}")
+			seen[3].Events[0].Value = []byte("x")
 			return seen
 		}, check.StreamCounts{Gaps: 1}, "revision 4 did not bring the changes that the history has"},
 		{"keys of a revision are not in order", func(seen []api.Batch) []api.Batch {
 			seen[3].Events = slices.Clone(seen[3].Events)
-			slices.Reverse(seen[3].Events)
+			seen[3].Events[0], seen[3].Events[1] = seen[3].Events[1], seen[3].Events[0]
 			return seen
 		}, check.StreamCounts{Gaps: 1, OutOfOrder: 1}, "revision 4 is not in key order"},
 		{"a key comes twice in a revision", func(seen []api.Batch) []api.Batch {
@@ -346,5 +413,67 @@ func TestLatencies_NoneIsZero(t *testing.T) {
 	var l check.Latencies
 	if got := l.Percentiles(0.5); got[0] != 0 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// fleet is a run with an agent that has a region, and entries for it.
+func fleet(t *testing.T) *check.Fleet {
+	t.Helper()
+	h := check.NewHistory()
+	entry := func(id, spiffeID, parent string, selectors ...*spirev1.Selector) api.Event {
+		return entryPut(&spirev1.RegistrationEntry{EntryId: id, SpiffeId: "spiffe://a" + spiffeID, ParentId: "spiffe://a" + parent, Selectors: selectors}, 1)
+	}
+	north, south := &spirev1.Selector{Type: "region", Value: "north"}, &spirev1.Selector{Type: "region", Value: "south"}
+	selectors, err := records.NodeSelectorSets.Encode(records.Item[*records.NodeSelectors]{
+		Number: 1, Object: &records.NodeSelectors{SpiffeID: "spiffe://a/agent", Selectors: []*spirev1.Selector{north}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Add(batch(1,
+		api.Event{Kind: "put", Key: records.NodeSelectorSets.Key("spiffe://a/agent"), Value: selectors},
+		entry("alias-north", "/north", "/spire/server", north),
+		entry("alias-south", "/south", "/spire/server", south),
+		entry("alias-both", "/both", "/spire/server", north, south),
+		entry("own", "/own", "/agent"),
+		entry("below", "/below", "/own"),
+		entry("in-north", "/x", "/north"),
+		entry("in-south", "/y", "/south"),
+		entry("in-both", "/z", "/both"),
+		entry("circle", "/agent", "/below"),
+	))
+	f, err := h.Fleet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestFleet_AuthorizedIsWhatIsBelowTheAgentAndItsAliases(t *testing.T) {
+	got := slices.Sorted(maps.Keys(fleet(t).Authorized("spiffe://a/agent")))
+	if want := []string{"below", "circle", "in-north", "own"}; !slices.Equal(got, want) {
+		t.Errorf("authorised for %q, want %q", got, want)
+	}
+	if got := fleet(t).Authorized("spiffe://a/stranger"); len(got) > 0 {
+		t.Errorf("a stranger is authorised for %v", got)
+	}
+}
+
+func TestFleet_CompareFindsWhatIsWrong(t *testing.T) {
+	right := []api.AuthorizedEntry{{ID: "own"}, {ID: "in-north"}, {ID: "circle"}, {ID: "below"}}
+	for _, test := range []struct {
+		name string
+		got  []api.AuthorizedEntry
+		want string
+	}{
+		{"all as it should be", right, ""},
+		{"one is missing", right[1:], `1 entries too few, such as "own"`},
+		{"one is twice", append(slices.Clone(right), right[0]), `entry "own", which is not the agent's or was given twice`},
+		{"one is another agent's", append(slices.Clone(right), api.AuthorizedEntry{ID: "in-south"}), `entry "in-south", which is not`},
+		{"one is old", append([]api.AuthorizedEntry{{ID: "own", Revision: 3}}, right[1:]...), `entry "own" at its revision 3, not 0`},
+	} {
+		if got := fleet(t).Compare("spiffe://a/agent", test.got); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
 	}
 }

@@ -23,7 +23,8 @@ type Ledger struct {
 // write is what is known of one write. Until its outcome is noted it is
 // ambiguous, which is what a writer that never learns of it makes it.
 type write struct {
-	via      string // the server it was sent to
+	via      string    // the server it was sent to
+	sent     time.Time // about when
 	outcome  client.Outcome
 	revision store.Revision // of an acknowledged one
 }
@@ -46,7 +47,7 @@ func (l *Ledger) Begin(id, via string) {
 	if _, dup := l.writes[id]; dup {
 		panic(fmt.Sprintf("write %q begins twice", id))
 	}
-	l.writes[id] = write{via: via, outcome: client.Ambiguous}
+	l.writes[id] = write{via: via, sent: time.Now(), outcome: client.Ambiguous}
 	l.counts.Ambiguous++
 }
 
@@ -69,6 +70,15 @@ func (l *Ledger) End(id string, begun time.Time, o client.Outcome, rev store.Rev
 		l.counts.Failed++
 	case client.Ambiguous: // as it was
 	}
+}
+
+// Sent returns when the write id was sent, and to which server. It is false for
+// a write that is not known.
+func (l *Ledger) Sent(id string) (at time.Time, via string, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w, ok := l.writes[id]
+	return w.sent, w.via, ok
 }
 
 // Counts returns how many writes had which outcome so far. Those under way

@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -27,53 +29,89 @@ var ErrNotSent = errors.New("server can't be reached")
 
 // Client talks to one server. Its methods may be called concurrently.
 type Client struct {
-	base  string
-	token string
-	http  *http.Client
+	base       string
+	token      string
+	http       *http.Client
+	operations *atomic.Int64
 }
 
 // New returns a client of the server at address. It holds connections until
-// Close.
-func New(address, token string) *Client {
+// Close, and adds to operations how many operations on SPIRE's DataStore the
+// server has done for it.
+func New(address, token string, operations *atomic.Int64) *Client {
 	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: 512,
 		DisableCompression:  true,
 	}
-	return &Client{base: "http://" + address, token: token, http: &http.Client{Transport: transport}}
+	return &Client{base: "http://" + address, token: token, http: &http.Client{Transport: transport}, operations: operations}
 }
 
 // Close releases idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Create stores a new item. See [Outcome] for what an error means.
-func (c *Client) Create(ctx context.Context, typ, id string, req api.CreateRequest, timeout time.Duration) (api.Written, error) {
-	return call[api.Written](ctx, c, http.MethodPost, itemPath(typ, id), nil, req, timeout)
+// CreateEntry creates a registration entry. See [Outcome] for what an error
+// means.
+func (c *Client) CreateEntry(ctx context.Context, e *spirev1.RegistrationEntry, timeout time.Duration) (api.Written, error) {
+	return operate[api.Written](ctx, c, http.MethodPost, "/v1/entries", nil, api.EntryRequest{Entry: e}, timeout)
 }
 
-// Increment adds one to a counter. See [Outcome] for what an error means.
-func (c *Client) Increment(ctx context.Context, id string, value api.Value, timeout time.Duration) (api.Written, error) {
-	return call[api.Written](ctx, c, http.MethodPost, "/v1/counters/"+url.PathEscape(id), nil, value, timeout)
+// UpdateEntry changes an entry.
+func (c *Client) UpdateEntry(ctx context.Context, id string, update api.EntryUpdate, timeout time.Duration) (api.Written, error) {
+	return operate[api.Written](ctx, c, http.MethodPatch, entryPath(id), nil, update, timeout)
 }
 
-// Get returns an item.
-func (c *Client) Get(ctx context.Context, typ, id string, cons store.Consistency, timeout time.Duration) (api.Item, error) {
-	return call[api.Item](ctx, c, http.MethodGet, itemPath(typ, id), consistency(cons), nil, timeout)
+// DeleteEntry deletes an entry.
+func (c *Client) DeleteEntry(ctx context.Context, id string, timeout time.Duration) (api.Written, error) {
+	return operate[api.Written](ctx, c, http.MethodDelete, entryPath(id), nil, nil, timeout)
 }
 
-// ListBy returns the items that have value in a field, in the order of their
-// creation, at most limit.
-func (c *Client) ListBy(ctx context.Context, typ, field, value string, limit int, cons store.Consistency, timeout time.Duration) (api.Items, error) {
+// FetchEntry returns an entry.
+func (c *Client) FetchEntry(ctx context.Context, id string, timeout time.Duration) (*spirev1.RegistrationEntry, error) {
+	return operate[*spirev1.RegistrationEntry](ctx, c, http.MethodGet, entryPath(id), nil, nil, timeout)
+}
+
+// ListEntries returns the entries that pass a filter, in the order of their
+// creation.
+func (c *Client) ListEntries(ctx context.Context, f api.EntryFilter, cons store.Consistency, timeout time.Duration) ([]*spirev1.RegistrationEntry, error) {
 	query := consistency(cons)
-	query.Set("field", field)
-	query.Set("value", value)
-	query.Set("limit", strconv.Itoa(limit))
-	return call[api.Items](ctx, c, http.MethodGet, "/v1/items/"+url.PathEscape(typ), query, nil, timeout)
+	for name, value := range map[string]string{"spiffe_id": f.SpiffeID, "parent_id": f.ParentID, "hint": f.Hint} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if f.Limit > 0 {
+		query.Set("limit", strconv.Itoa(f.Limit))
+	}
+	list, err := operate[api.Entries](ctx, c, http.MethodGet, "/v1/entries", query, nil, timeout)
+	return list.Entries, err
 }
 
-// Count returns how many items of a type there are.
-func (c *Client) Count(ctx context.Context, typ string, cons store.Consistency, timeout time.Duration) (api.Count, error) {
-	return call[api.Count](ctx, c, http.MethodGet, "/v1/count/"+url.PathEscape(typ), consistency(cons), nil, timeout)
+// CountEntries returns how many entries there are.
+func (c *Client) CountEntries(ctx context.Context, cons store.Consistency, timeout time.Duration) (int, error) {
+	count, err := operate[api.Count](ctx, c, http.MethodGet, "/v1/count/entries", consistency(cons), nil, timeout)
+	return count.Count, err
+}
+
+// CreateBundle creates a bundle.
+func (c *Client) CreateBundle(ctx context.Context, b *spirev1.Bundle, timeout time.Duration) (api.Written, error) {
+	return operate[api.Written](ctx, c, http.MethodPost, "/v1/bundles", nil, api.BundleRequest{Bundle: b}, timeout)
+}
+
+// CreateAgent creates an attested node.
+func (c *Client) CreateAgent(ctx context.Context, n *spirev1.AttestedNode, timeout time.Duration) (api.Written, error) {
+	return operate[api.Written](ctx, c, http.MethodPost, "/v1/agents", nil, api.AgentRequest{Agent: n}, timeout)
+}
+
+// SetSelectors replaces the selectors of an agent.
+func (c *Client) SetSelectors(ctx context.Context, agent string, selectors []*spirev1.Selector, timeout time.Duration) (api.Written, error) {
+	req := api.SelectorsRequest{Agent: agent, Selectors: selectors}
+	return operate[api.Written](ctx, c, http.MethodPut, "/v1/selectors", nil, req, timeout)
+}
+
+// Authorized returns what the agent with the given SPIFFE ID is told.
+func (c *Client) Authorized(ctx context.Context, agent string, timeout time.Duration) (api.Authorized, error) {
+	return call[api.Authorized](ctx, c, http.MethodGet, "/v1/authorized", url.Values{"agent": {agent}}, nil, timeout)
 }
 
 // Status returns what the server says of itself.
@@ -87,12 +125,19 @@ func (c *Client) CreateJoinToken(ctx context.Context, ttl, timeout time.Duration
 	return token.Token, err
 }
 
-func itemPath(typ, id string) string {
-	return "/v1/items/" + url.PathEscape(typ) + "/" + url.PathEscape(id)
-}
+func entryPath(id string) string { return "/v1/entries/" + url.PathEscape(id) }
 
 func consistency(c store.Consistency) url.Values {
 	return url.Values{"consistency": {api.FormatConsistency(c)}}
+}
+
+// operate is call for what takes one operation on the DataStore.
+func operate[T any](ctx context.Context, c *Client, method, path string, query url.Values, in any, timeout time.Duration) (T, error) {
+	out, err := call[T](ctx, c, method, path, query, in, timeout)
+	if err == nil {
+		c.operations.Add(1)
+	}
+	return out, err
 }
 
 // call sends one request and reads its answer, both within timeout and

@@ -9,7 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 )
@@ -35,6 +38,9 @@ const (
 type Config struct {
 	Nodes int
 
+	// TrustDomain is that of the agents that the servers serve.
+	TrustDomain spiffeid.TrustDomain
+
 	// Command is what becomes a server when it is run with the server's name
 	// as one more argument.
 	Command []string
@@ -47,6 +53,8 @@ type Config struct {
 type Cluster struct {
 	Servers []*Server
 
+	TrustDomain spiffeid.TrustDomain
+
 	workspace *Workspace
 	command   []string
 	spawner   *spawner
@@ -54,12 +62,16 @@ type Cluster struct {
 	gossipKey []byte
 	crashes   chan Crash
 	closeOnce sync.Once
+
+	operations atomic.Int64
 }
 
 // New prepares a cluster: directories, certificates and secrets. No process
 // runs yet. Close it.
 func New(cfg Config) (*Cluster, error) {
 	c := &Cluster{
+		TrustDomain: cfg.TrustDomain,
+
 		workspace: cfg.Workspace,
 		command:   cfg.Command,
 		token:     base64.RawURLEncoding.EncodeToString(random(tokenBytes)),
@@ -85,6 +97,10 @@ func random(n int) []byte {
 	_, _ = rand.Read(b) // never fails
 	return b
 }
+
+// Operations is how many operations on SPIRE's DataStore the servers have done
+// and answered.
+func (c *Cluster) Operations() int { return int(c.operations.Load()) }
 
 // Token is what clients of this run's servers must present.
 func (c *Cluster) Token() string { return c.token }
@@ -155,6 +171,7 @@ func (c *Cluster) setup(ctx context.Context, s *Server) (api.Setup, error) {
 	setup := api.Setup{
 		Node:        s.Name,
 		Cluster:     clusterID,
+		TrustDomain: c.TrustDomain.IDString(),
 		Dir:         filepath.Join(s.dir, "data"),
 		Certificate: s.tls.Certificate,
 		Key:         s.tls.Key,

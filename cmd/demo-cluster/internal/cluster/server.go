@@ -153,7 +153,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.process, s.addresses, s.joined = p, p.ready.Addresses, true
-	s.client = client.New(s.addresses.Client, setup.Token)
+	s.client = client.New(s.addresses.Client, setup.Token, &s.cluster.operations)
 	s.mu.Unlock()
 	s.set(Running)
 	go s.notice(p)

@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -23,17 +22,20 @@ const (
 	// not answered it, before it tries the next.
 	backoff = 50 * time.Millisecond
 
-	// counters are incremented by all writers, so that increments conflict.
-	counters = 4
+	// hotEntries are updated by all writers, so that updates conflict.
+	hotEntries = 4
 
-	// One write in incrementShare is an increment, the others are new items.
-	incrementShare = 4
+	// One write in updateShare is an update. The others create an entry or,
+	// once a writer has liveMax, delete its oldest.
+	updateShare = 4
+	liveMax     = 16
 )
 
 // Steady is a load that goes on until it is stopped.
 type Steady struct {
 	Servers []*cluster.Server
 	Ledger  *check.Ledger
+	Fleet   *Fleet // that has been set up
 
 	// Clients write at the same time, each one write after another, spread
 	// over the servers.
@@ -73,6 +75,7 @@ type writer struct {
 	number int
 	rng    *rand.Rand
 	writes int
+	live   []string // the entries that it has created and not deleted, oldest first
 }
 
 // run writes until running ends. Writes themselves are only cut short by ctx.
@@ -100,19 +103,33 @@ func (w *writer) write(ctx context.Context, s *cluster.Server) error {
 		return err
 	}
 	w.writes++
-	id := fmt.Sprintf("c%03d-%06d", w.number, w.writes)
-	begun := time.Now()
-	value := api.Value{Write: id, At: begun.UnixNano(), Via: s.Name}
-	w.load.Ledger.Begin(id, s.Name)
-	var written api.Written
-	if w.rng.IntN(incrementShare) == 0 {
-		counter := fmt.Sprintf("hot-%d", w.rng.IntN(counters))
-		written, err = cl.Increment(ctx, counter, value, writeTimeout)
-	} else {
-		value.Body = json.RawMessage(`"a new item of the steady load"`)
-		req := api.CreateRequest{Value: value, Indexes: []api.Index{{Field: "client", Value: fmt.Sprintf("c%03d", w.number)}}}
-		written, err = cl.Create(ctx, "write", id, req, writeTimeout)
+	id := fmt.Sprintf("%sc%03d-%06d", check.WritePrefix, w.number, w.writes)
+	switch {
+	case w.rng.IntN(updateShare) == 0:
+		entry := hotEntry(w.rng.IntN(hotEntries))
+		return w.note(id, s, func() (api.Written, error) {
+			return cl.UpdateEntry(ctx, entry, api.EntryUpdate{Hint: id}, writeTimeout)
+		})
+	case len(w.live) >= liveMax:
+		oldest := w.live[0]
+		w.live = w.live[1:] // also where the outcome is not known
+		return w.note(check.DeletionOf(oldest), s, func() (api.Written, error) {
+			return cl.DeleteEntry(ctx, oldest, writeTimeout)
+		})
 	}
+	e := w.load.Fleet.newEntry(id, regions[w.rng.IntN(len(regions))])
+	err = w.note(id, s, func() (api.Written, error) { return cl.CreateEntry(ctx, e, writeTimeout) })
+	if err == nil {
+		w.live = append(w.live, id)
+	}
+	return err
+}
+
+// note sends the write id and notes what became of it.
+func (w *writer) note(id string, s *cluster.Server, send func() (api.Written, error)) error {
+	begun := time.Now()
+	w.load.Ledger.Begin(id, s.Name)
+	written, err := send()
 	w.load.Ledger.End(id, begun, client.OutcomeOf(err), written.Revision)
 	return err
 }

@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/spire-raft/spire-raft/cache"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+	"github.com/spire-raft/spire-raft/datastore"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -39,33 +41,44 @@ type Backend interface {
 type server struct {
 	stopping context.Context
 	backend  Backend
+	data     *datastore.DataStore // on backend
+	cache    *cache.Cache         // of backend
 	token    []byte
 	log      *slog.Logger
 }
 
-// Handler serves the client API of backend to those who present token. Streams,
-// which have no end of their own, end with stopping.
-func Handler(stopping context.Context, backend Backend, token string, log *slog.Logger) http.Handler {
-	s := &server{stopping: stopping, backend: backend, token: []byte(token), log: log}
+// Handler serves the client API of backend, of which agents is a cache, to those
+// who present token. Streams, which have no end of their own, end with stopping.
+func Handler(stopping context.Context, backend Backend, agents *cache.Cache, token string, log *slog.Logger) (http.Handler, error) {
+	data, err := newDataStore(backend, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{stopping: stopping, backend: backend, data: data, cache: agents, token: []byte(token), log: log}
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]answerFunc{
-		"POST /v1/items/{type}/{id}": s.createItem,
-		"GET /v1/items/{type}/{id}":  s.getItem,
-		"GET /v1/items/{type}":       s.listItems,
-		"GET /v1/count/{type}":       s.countItems,
-		"POST /v1/counters/{id}":     s.increment,
-		"GET /v1/status":             s.status,
-		"POST /v1/join-tokens":       s.createJoinToken,
+		"POST /v1/entries":        s.createEntry,
+		"GET /v1/entries":         s.listEntries,
+		"GET /v1/entries/{id}":    s.fetchEntry,
+		"PATCH /v1/entries/{id}":  s.updateEntry,
+		"DELETE /v1/entries/{id}": s.deleteEntry,
+		"GET /v1/count/entries":   s.countEntries,
+		"POST /v1/bundles":        s.createBundle,
+		"POST /v1/agents":         s.createAgent,
+		"PUT /v1/selectors":       s.setSelectors,
+		"GET /v1/authorized":      s.authorized,
+		"GET /v1/status":          s.status,
+		"POST /v1/join-tokens":    s.createJoinToken,
 	} {
 		mux.Handle(pattern, s.answer(answer))
 	}
 	mux.Handle("GET /v1/watch", s.stream(s.watch))
 	mux.Handle("GET /v1/dump", s.stream(s.dump))
-	return s.authorized(mux)
+	return s.authenticated(mux), nil
 }
 
-// authorized lets only requests with the token through.
-func (s *server) authorized(next http.Handler) http.Handler {
+// authenticated lets only requests with the token through.
+func (s *server) authenticated(next http.Handler) http.Handler {
 	want := append([]byte("Bearer "), s.token...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got := []byte(r.Header.Get("Authorization"))

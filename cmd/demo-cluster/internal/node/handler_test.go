@@ -13,14 +13,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/spire-raft/spire-raft/cache"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/node"
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
+	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/memstore"
 )
@@ -48,102 +54,216 @@ func (backend) CreateJoinToken(_ context.Context, ttl time.Duration) (string, er
 func serve(t *testing.T) (c *client.Client, base string, stop func()) {
 	b := backend{memstore.New(memstore.Config{})}
 	ctx, stop := context.WithCancel(t.Context())
-	srv := httptest.NewServer(node.Handler(ctx, b, token, slog.New(slog.DiscardHandler)))
-	c = client.New(srv.Listener.Addr().String(), token)
+	agents, err := cache.Open(ctx, b, cache.Config{TrustDomain: spiffeid.RequireTrustDomainFromString("a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := node.Handler(ctx, b, agents, token, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(handler)
+	c = client.New(srv.Listener.Addr().String(), token, new(atomic.Int64))
 	t.Cleanup(func() {
 		stop()
 		c.Close()
 		srv.Close()
-		if err := b.Close(); err != nil {
+		if err := errors.Join(agents.Close(), b.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	return c, srv.URL, stop
 }
 
-func create(t *testing.T, c *client.Client, typ, id string, indexes ...api.Index) api.Written {
+// entry returns one below the agent or alias with the path parent.
+func entry(id, parent string) *spirev1.RegistrationEntry {
+	return &spirev1.RegistrationEntry{
+		EntryId: id, SpiffeId: "spiffe://a/" + id, ParentId: "spiffe://a" + parent,
+		Selectors: []*spirev1.Selector{{Type: "unix", Value: "user:" + id}},
+	}
+}
+
+func create(t *testing.T, c *client.Client, e *spirev1.RegistrationEntry) api.Written {
 	t.Helper()
-	w, err := c.Create(t.Context(), typ, id, api.CreateRequest{Value: api.Value{Write: id}, Indexes: indexes}, timeout)
+	w, err := c.CreateEntry(t.Context(), e, timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
-func TestItems_CreateGetCount(t *testing.T) {
+func TestEntries_CreateFetchUpdateDelete(t *testing.T) {
 	c, _, _ := serve(t)
-	const id = "a/b ?%\x00ü" // ids are any bytes that a URL can carry
-	w := create(t, c, "note", id)
-	got, err := c.Get(t.Context(), "note", id, store.AtLeast(w.Revision), timeout)
-	if err != nil {
-		t.Fatal(err)
+	made := create(t, c, entry("e1", "/p"))
+	if made.Existing || made.Revision != 1 || made.Entry.EntryId != "e1" || made.Entry.CreatedAt == 0 {
+		t.Errorf("created %+v", made)
 	}
-	if got.ID != id || got.Value.Write != id || got.ModRevision != w.Revision {
-		t.Errorf("got %+v after %+v", got, w)
+	updated, err := c.UpdateEntry(t.Context(), "e1", api.EntryUpdate{Hint: "h"}, timeout)
+	if err != nil || updated.Revision != 2 || updated.Entry.Hint != "h" || updated.Entry.RevisionNumber != 1 {
+		t.Errorf("updated %+v, %v", updated, err)
 	}
-	create(t, c, "noted", "another type")
-	if n, err := c.Count(t.Context(), "note", store.Linearizable(), timeout); err != nil || n.Count != 1 {
-		t.Errorf("count %+v, %v", n, err)
+	got, err := c.FetchEntry(t.Context(), "e1", timeout)
+	if err != nil || !proto.Equal(got, updated.Entry) {
+		t.Errorf("fetched %v, %v; want %v", got, err, updated.Entry)
 	}
-	if _, err := c.Get(t.Context(), "note", "b", store.Linearizable(), timeout); !errors.Is(err, api.ErrNotFound) {
-		t.Errorf("absent item: %v", err)
+	if n, err := c.CountEntries(t.Context(), store.BoundedStale(time.Minute), timeout); err != nil || n != 1 {
+		t.Errorf("count %d, %v", n, err)
 	}
-	_, err = c.Create(t.Context(), "note", id, api.CreateRequest{}, timeout)
-	if !errors.Is(err, api.ErrExists) {
-		t.Errorf("second create: %v", err)
+	deleted, err := c.DeleteEntry(t.Context(), "e1", timeout)
+	if err != nil || deleted.Revision != 3 || !proto.Equal(deleted.Entry, got) {
+		t.Errorf("deleted %+v, %v", deleted, err)
+	}
+	if _, err := c.FetchEntry(t.Context(), "e1", timeout); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("absent entry: %v", err)
 	}
 }
 
-func TestItems_ListByIndexIsInOrderOfCreation(t *testing.T) {
+func TestEntries_ErrorsOfTheDataStoreHaveNames(t *testing.T) {
 	c, _, _ := serve(t)
-	red := api.Index{Field: "colour", Value: "red"}
-	for _, id := range []string{"z", "a", "m"} {
-		create(t, c, "note", id, red, api.Index{Field: "size", Value: "1"})
+	create(t, c, entry("e1", "/p"))
+	similar := entry("e1", "/p")
+	similar.EntryId = "e2"
+	if w := create(t, c, similar); !w.Existing || w.Entry.EntryId != "e1" {
+		t.Errorf("a similar entry: %+v", w)
 	}
-	create(t, c, "note", "other", api.Index{Field: "colour", Value: "redder"})
-	got, err := c.ListBy(t.Context(), "note", "colour", "red", 2, store.Linearizable(), timeout)
+	for _, test := range []struct {
+		name string
+		do   func() error
+		want error
+	}{
+		{"an id that is taken", func() error { _, err := c.CreateEntry(t.Context(), entry("e1", "/q"), timeout); return err }, api.ErrExists},
+		{"an entry without selectors", func() error {
+			_, err := c.CreateEntry(t.Context(), &spirev1.RegistrationEntry{SpiffeId: "spiffe://a/x"}, timeout)
+			return err
+		}, store.ErrInvalid},
+		{"no entry", func() error { _, err := c.CreateEntry(t.Context(), nil, timeout); return err }, store.ErrInvalid},
+		{"an update of nothing", func() error { _, err := c.UpdateEntry(t.Context(), "x", api.EntryUpdate{}, timeout); return err }, api.ErrNotFound},
+		{"a deletion of nothing", func() error { _, err := c.DeleteEntry(t.Context(), "x", timeout); return err }, api.ErrNotFound},
+		{"a read at a revision", func() error { _, err := c.CountEntries(t.Context(), store.AtLeast(1), timeout); return err }, store.ErrInvalid},
+	} {
+		if err := test.do(); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", test.name, err, test.want)
+		}
+	}
+}
+
+func TestEntries_ListIsInOrderOfCreation(t *testing.T) {
+	c, _, _ := serve(t)
+	for _, id := range []string{"z", "a", "m"} {
+		create(t, c, entry(id, "/p"))
+	}
+	create(t, c, entry("other", "/pp"))
+	got, err := c.ListEntries(t.Context(), api.EntryFilter{ParentID: "spiffe://a/p", Limit: 2}, store.Linearizable(), timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var ids []string
-	for _, it := range got.Items {
-		ids = append(ids, it.ID)
+	for _, e := range got {
+		ids = append(ids, e.EntryId)
 	}
 	if want := []string{"z", "a"}; !slices.Equal(ids, want) {
 		t.Errorf("listed %q, want %q", ids, want)
 	}
 }
 
-func TestCounters_ConcurrentIncrementsAllCount(t *testing.T) {
+func TestEntries_ConcurrentUpdatesAllCount(t *testing.T) {
 	c, _, _ := serve(t)
+	create(t, c, entry("hot", "/p"))
 	const clients, each = 8, 10
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
 			for j := range each {
-				if _, err := c.Increment(t.Context(), "hot", api.Value{Write: fmt.Sprint(i, j)}, timeout); err != nil {
+				if _, err := c.UpdateEntry(t.Context(), "hot", api.EntryUpdate{Hint: fmt.Sprint(i, j)}, timeout); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	got, err := c.Get(t.Context(), "counter", "hot", store.Linearizable(), timeout)
-	if err != nil || got.Value.N != clients*each {
-		t.Errorf("counter is %d, %v; want %d", got.Value.N, err, clients*each)
+	got, err := c.FetchEntry(t.Context(), "hot", timeout)
+	if err != nil || got.RevisionNumber != clients*each {
+		t.Errorf("entry at its revision %d, %v; want %d", got.GetRevisionNumber(), err, clients*each)
+	}
+}
+
+func TestAuthorized_AgentIsGivenItsEntries(t *testing.T) {
+	c, _, _ := serve(t)
+	const agent = "spiffe://a/spire/agent/x"
+	if _, err := c.Authorized(t.Context(), agent, timeout); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("unknown agent: %v", err)
+	}
+	region := []*spirev1.Selector{{Type: "region", Value: "north"}}
+	if _, err := c.SetSelectors(t.Context(), agent, region, timeout); err != nil {
+		t.Fatal(err)
+	}
+	attested := &spirev1.AttestedNode{SpiffeId: agent, CertSerialNumber: "1", CertNotAfter: time.Now().Add(time.Hour).Unix()}
+	if _, err := c.CreateAgent(t.Context(), attested, timeout); err != nil {
+		t.Fatal(err)
+	}
+	alias := entry("north", "/spire/server")
+	alias.Selectors = region
+	create(t, c, alias)
+	create(t, c, entry("own", "/spire/agent/x"))
+	create(t, c, entry("other", "/south"))
+	last := create(t, c, entry("shared", "/north"))
+	got := awaitAnswer(t, c, agent, last.Revision)
+	var ids []string
+	for _, e := range got.Entries {
+		ids = append(ids, e.ID)
+	}
+	slices.Sort(ids)
+	if want := []string{"own", "shared"}; !slices.Equal(ids, want) {
+		t.Errorf("given %q, want %q", ids, want)
+	}
+
+	banned := &spirev1.AttestedNode{SpiffeId: agent + "/banned"}
+	w, err := c.CreateAgent(t.Context(), banned, timeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitAnswer(t, c, agent, w.Revision)
+	if _, err := c.Authorized(t.Context(), banned.SpiffeId, timeout); !errors.Is(err, api.ErrBanned) {
+		t.Errorf("banned agent: %v", err)
+	}
+}
+
+// awaitAnswer waits until the server's cache is at a revision.
+func awaitAnswer(t *testing.T, c *client.Client, agent string, rev store.Revision) api.Authorized {
+	t.Helper()
+	for t.Context().Err() == nil {
+		got, err := c.Authorized(t.Context(), agent, timeout)
+		if err != nil && !errors.Is(err, api.ErrNotFound) { // the cache may not know it yet
+			t.Fatal(err)
+		}
+		if got.Revision >= rev {
+			return got
+		}
+	}
+	return api.Authorized{}
+}
+
+func TestBundles_Create(t *testing.T) {
+	c, _, _ := serve(t)
+	b := &spirev1.Bundle{TrustDomainId: "spiffe://a", RootCas: []*spirev1.Certificate{{DerBytes: []byte{1, 2}}}}
+	if w, err := c.CreateBundle(t.Context(), b, timeout); err != nil || w.Revision != 1 {
+		t.Errorf("created %+v, %v", w, err)
+	}
+	if _, err := c.CreateBundle(t.Context(), b, timeout); !errors.Is(err, api.ErrExists) {
+		t.Errorf("second create: %v", err)
 	}
 }
 
 func TestWatch_ResumesBehindACursor(t *testing.T) {
 	c, _, _ := serve(t)
 	for i := range 5 {
-		create(t, c, "note", fmt.Sprint(i), api.Index{Field: "f", Value: "v"})
+		create(t, c, entry(fmt.Sprint("e", i), "/p"))
 	}
 	enough := errors.New("enough")
 	var revisions []store.Revision
 	err := c.Watch(t.Context(), store.Cursor{Epoch: 1, Revision: 2}, func(b api.Batch) error {
-		if len(b.Events) != 2 {
-			t.Errorf("revision %d has %d events, want the item and its index", b.Cursor.Revision, len(b.Events))
+		if want := 2 + len(records.Entries.Indexes(entry("e", "/p"))); len(b.Events) != want {
+			t.Errorf("revision %d has %d events, want %d: the entry, SPIRE's event and the indexes", b.Cursor.Revision, len(b.Events), want)
 		}
 		if revisions = append(revisions, b.Cursor.Revision); len(revisions) == 3 {
 			return enough
@@ -160,9 +280,8 @@ func TestWatch_ResumesBehindACursor(t *testing.T) {
 
 func TestWatch_InWords(t *testing.T) {
 	c, base, _ := serve(t)
-	create(t, c, "note", "1", api.Index{Field: "colour", Value: "red"})
-	create(t, c, "other", "1")
-	req, err := http.NewRequestWithContext(t.Context(), "GET", base+"/v1/watch?words=1", nil)
+	made := create(t, c, entry("e1", "/p"))
+	req, err := http.NewRequestWithContext(t.Context(), "GET", base+"/v1/watch?type=entry&words=1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,9 +296,15 @@ func TestWatch_InWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"cursor":{"epoch":1,"revision":1},"events":[` +
-		`{"kind":"put","name":"note 1","text":"{\"write\":\"1\"}"},` +
-		`{"kind":"put","name":"note with colour=red number 1","text":"1"}]}` + "\n"
+	text, err := json.Marshal(made.Entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted, err := json.Marshal(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(`{"cursor":{"epoch":1,"revision":1},"events":[{"kind":"put","name":"entry e1","text":%s}]}`+"\n", quoted)
 	if line != want {
 		t.Errorf("got  %swant %s", line, want)
 	}
@@ -187,7 +312,7 @@ func TestWatch_InWords(t *testing.T) {
 
 func TestWatch_EndsWithTheServer(t *testing.T) {
 	c, _, stop := serve(t)
-	create(t, c, "note", "1")
+	create(t, c, entry("e1", "/p"))
 	ended := make(chan error, 1)
 	begun := make(chan struct{}, 100)
 	go func() {
@@ -202,16 +327,17 @@ func TestWatch_EndsWithTheServer(t *testing.T) {
 
 func TestDump_HasEveryPairOfOneSnapshot(t *testing.T) {
 	c, _, _ := serve(t)
-	const items = 1200 // more than two pages
-	for i := range items {
-		create(t, c, "note", fmt.Sprint(i))
+	const entries = 200
+	for i := range entries {
+		create(t, c, entry(fmt.Sprint("e", i), "/p"))
 	}
 	pairs, cursor, err := c.Dump(t.Context(), store.Linearizable())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(pairs) != items || cursor.Revision != items {
-		t.Errorf("%d pairs at %v, want %d", len(pairs), cursor, items)
+	each := 2 + len(records.Entries.Indexes(entry("e", "/p")))
+	if len(pairs) != entries*each || len(pairs) < 2*500 || cursor.Revision != entries {
+		t.Errorf("%d pairs at %v, want %d, more than two pages", len(pairs), cursor, entries*each)
 	}
 	if !slices.IsSortedFunc(pairs, func(a, b api.Pair) int { return strings.Compare(string(a.Key), string(b.Key)) }) {
 		t.Error("pairs are not in key order")
@@ -220,22 +346,24 @@ func TestDump_HasEveryPairOfOneSnapshot(t *testing.T) {
 
 func TestHandler_RefusesBadRequests(t *testing.T) {
 	_, base, _ := serve(t)
-	big := `{"value":{"body":"` + strings.Repeat("x", 3<<20) + `"}}`
+	large := `{"entry":{"spiffe_id":"spiffe://a/x","selectors":[{"type":"a","value":"b"}],"hint":"` + strings.Repeat("x", store.ValueBytesMax) + `"}}`
+	big := `{"entry":{"hint":"` + strings.Repeat("x", 3<<20) + `"}}`
 	for _, test := range []struct {
 		name, method, path, body string
 		want                     string
 	}{
-		{"an unknown consistency", "GET", "/v1/items/note/1?consistency=fresh", "", "invalid"},
-		{"a malformed timeout", "GET", "/v1/items/note/1?timeout=soon", "", "invalid"},
-		{"a timeout that is over", "GET", "/v1/items/note/1?timeout=-1s", "", "invalid"},
-		{"a limit of nothing", "GET", "/v1/items/note?limit=0", "", "invalid"},
-		{"a limit of everything", "GET", "/v1/items/note?limit=1000000", "", "invalid"},
+		{"an unknown consistency", "GET", "/v1/entries?consistency=fresh", "", "invalid"},
+		{"a malformed timeout", "GET", "/v1/entries?timeout=soon", "", "invalid"},
+		{"a timeout that is over", "GET", "/v1/entries?timeout=-1s", "", "invalid"},
+		{"a limit of nothing", "GET", "/v1/entries?limit=0", "", "invalid"},
+		{"a limit of everything", "GET", "/v1/entries?limit=1000000", "", "invalid"},
 		{"a malformed cursor", "GET", "/v1/watch?after=x", "", "invalid"},
-		{"no body", "POST", "/v1/items/note/1", "", "invalid"},
-		{"a malformed body", "POST", "/v1/items/note/1", "{", "invalid"},
-		{"an unknown field", "POST", "/v1/items/note/1", `{"valeu":{}}`, "invalid"},
-		{"a huge body", "POST", "/v1/items/note/1", big, "too_large"},
-		{"a key over the limit", "GET", "/v1/items/note/" + strings.Repeat("k", store.KeyBytesMax), "", "too_large"},
+		{"no body", "POST", "/v1/entries", "", "invalid"},
+		{"a malformed body", "POST", "/v1/entries", "{", "invalid"},
+		{"an unknown field", "POST", "/v1/entries", `{"entyr":{}}`, "invalid"},
+		{"a huge body", "POST", "/v1/entries", big, "too_large"},
+		{"an entry over the limit", "POST", "/v1/entries", large, "too_large"},
+		{"an agent that is none", "GET", "/v1/authorized?agent=x", "", "invalid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := request(t, test.method, base+test.path, test.body, "Bearer "+token)

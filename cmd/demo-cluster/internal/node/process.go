@@ -16,12 +16,20 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/spire-raft/spire-raft/cache"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 )
 
 // drainMax bounds how long a server that is told to stop waits for the
 // requests it is working on.
 const drainMax = 5 * time.Second
+
+// agentsStaleMax is how old the data may be that agents are served from, so for
+// how long they are served without a majority. It is less than the default, since
+// a cache that is opened before there is a leader asks after a quarter of it again.
+const agentsStaleMax = 20 * time.Second
 
 // OpenFunc opens the backend that setup describes. It returns the addresses of
 // raft and gossip, which may differ from the setup's where a port was taken.
@@ -89,14 +97,27 @@ func (p Process) serve(ctx context.Context, setup api.Setup, log *slog.Logger) (
 		return err
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
+	td, err := spiffeid.TrustDomainFromString(setup.TrustDomain)
+	if err != nil {
+		return fmt.Errorf("trust domain of the setup: %w", err)
+	}
+	agents, err := cache.Open(ctx, backend, cache.Config{TrustDomain: td, StalenessMax: agentsStaleMax, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, agents.Close()) }()
 	listener, err := Listen("tcp", setup.Addresses.Client)
 	if err != nil {
 		return err
 	}
+	handler, err := Handler(ctx, backend, agents, setup.Token, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	var fresh freshConns
 	srv := &http.Server{
 		ConnState:         fresh.note,
-		Handler:           Handler(ctx, backend, setup.Token, log),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

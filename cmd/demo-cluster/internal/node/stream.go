@@ -8,6 +8,7 @@ import (
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/keys"
+	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -79,7 +80,7 @@ func wireBatch(b store.Batch, words bool) api.Batch {
 	for i, e := range b.Events {
 		out.Events[i] = api.Event{Kind: e.Kind.String()}
 		if words {
-			out.Events[i].Name, out.Events[i].Text = keyName(e.Key), string(e.Value)
+			out.Events[i].Name, out.Events[i].Text = keyName(e.Key), valueText(e)
 		} else {
 			out.Events[i].Key, out.Events[i].Value = e.Key, e.Value
 		}
@@ -124,8 +125,26 @@ func keyName(key []byte) string {
 	if it, err := keys.ParseItem(key); err == nil {
 		return fmt.Sprintf("%s %s", it.Type, it.ID)
 	}
-	if ix, err := keys.ParseIndex(key); err == nil {
-		return fmt.Sprintf("%s with %s=%s number %d", ix.Type, ix.Field, ix.Value, ix.Sequence)
+	ix, err := keys.ParseIndex(key)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("%q", key)
+	case len(ix.Field) == 0:
+		return fmt.Sprintf("%s number %d", ix.Type, ix.Sequence)
 	}
-	return fmt.Sprintf("%q", key)
+	return fmt.Sprintf("%s with %s=%q number %d", ix.Type, ix.Field, ix.Value, ix.Sequence)
+}
+
+// valueText is the value of an event in words: an entry as JSON, the others as
+// they are.
+func valueText(e store.Event) string {
+	if e.Kind == store.EventDelete {
+		return ""
+	}
+	if item, err := records.Entries.DecodePair(e.Key, e.Value); err == nil {
+		if text, err := json.Marshal(item.Object); err == nil {
+			return string(text)
+		}
+	}
+	return fmt.Sprintf("%q", e.Value)
 }

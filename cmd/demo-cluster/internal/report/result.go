@@ -25,6 +25,19 @@ type Result struct {
 	// HashEqual tells that all servers had the same state hash at one index.
 	HashEqual bool `json:"hash_equal"`
 
+	// Propagation is the time from the sending of a new registration entry to
+	// one server until an agent of another server is given it, while nothing was
+	// disturbed.
+	Propagation Percentiles `json:"propagation"`
+
+	// AuthorizedPerSecond is how often in a second an agent was told which
+	// entries it may have, while the load went on.
+	AuthorizedPerSecond float64 `json:"authorized_per_s"`
+
+	// DataStoreOps counts the operations on SPIRE's DataStore that the servers
+	// did and answered. What agents ask is answered from a cache and is none.
+	DataStoreOps int `json:"datastore_ops"`
+
 	// Error says why OK is false.
 	Error string `json:"error,omitempty"`
 }
@@ -49,6 +62,13 @@ type Watch struct {
 	OutOfOrder int     `json:"out_of_order"`
 	P50MS      float64 `json:"p50_ms"`
 	P99MS      float64 `json:"p99_ms"`
+}
+
+// Percentiles are durations in milliseconds that half of all and 99 % of all
+// don't exceed.
+type Percentiles struct {
+	P50MS float64 `json:"p50_ms"`
+	P99MS float64 `json:"p99_ms"`
 }
 
 // WriteJSON writes r on a line of its own.

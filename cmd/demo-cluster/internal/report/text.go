@@ -20,6 +20,11 @@ type Report struct {
 	Hash     string
 	Index    uint64
 
+	// Agents is how many agents asked for their entries, Answers how many answers
+	// they got. AgentsCompared counts the answers at the end that were found to
+	// be what the history says.
+	Agents, Answers, AgentsCompared int
+
 	// Notes are measurements and observations of the scenario.
 	Notes []string
 
@@ -33,6 +38,7 @@ func (r Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "\n=== Report: %s with %d servers, %.1f s ===\n\n", r.Scenario, r.Nodes, r.Took.Seconds())
 	r.writes(&b)
 	r.watchers(&b)
+	r.agents(&b)
 	r.failovers(&b)
 	for i, note := range r.Notes {
 		line(&b, firstOnly("Seen", i), "%s", note)
@@ -44,6 +50,9 @@ func (r Report) WriteText(w io.Writer) error {
 
 func (r Report) writes(b *strings.Builder) {
 	line(b, "Writes", "%d acknowledged: %d lost, %d duplicated", r.Acked, r.Lost, r.Duplicated)
+	if r.DataStoreOps > 0 {
+		line(b, "", "they are among %d operations on SPIRE's DataStore: the calls by which a SPIRE server reads and writes all it stores", r.DataStoreOps)
+	}
 	if r.Ambiguous > 0 {
 		line(b, "", "%d ended without an answer that could be trusted, and said so; each happened once or not at all", r.Ambiguous)
 	}
@@ -59,6 +68,24 @@ func (r Report) watchers(b *strings.Builder) {
 	line(b, "Watchers", "%d events: %d missing, %d twice, %d out of order", r.Watch.Events, r.Watch.Gaps, r.Watch.Duplicates, r.Watch.OutOfOrder)
 	if r.Watch.P50MS > 0 {
 		line(b, "", "write on one server to event on another: %.1f ms (median), %.1f ms (99 %%)", r.Watch.P50MS, r.Watch.P99MS)
+	}
+}
+
+func (r Report) agents(b *strings.Builder) {
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if r.Answers > 0 {
+		add("%d agents asked their servers which identities they may hand out: %d answers, %.0f a second", r.Agents, r.Answers, r.AuthorizedPerSecond)
+		add("(that is as often as %.0f real agents would ask, each every 5 s)", 5*r.AuthorizedPerSecond)
+	}
+	if r.Propagation.P50MS > 0 {
+		add("entry created on one server until an agent of another is given it: %.1f ms (median), %.1f ms (99 %%)", r.Propagation.P50MS, r.Propagation.P99MS)
+	}
+	if r.AgentsCompared > 0 {
+		add("in the end every server gives every agent exactly its entries (%d answers compared)", r.AgentsCompared)
+	}
+	for i, text := range lines {
+		line(b, firstOnly("Agents", i), "%s", text)
 	}
 }
 

@@ -61,7 +61,10 @@ const abruptActions = 2 // of actions
 
 // chaos disturbs a minority of the servers, again and again.
 func chaos(ctx context.Context, s *session) error {
-	s.Display.Printf("Loading the registration entries")
+	s.Display.Printf("Setting up agents and loading the registration entries")
+	if err := s.setUp(ctx); err != nil {
+		return err
+	}
 	if err := s.loadEntries(ctx); err != nil {
 		return err
 	}
@@ -69,6 +72,7 @@ func chaos(ctx context.Context, s *session) error {
 	before, begun := s.ledger.Counts().Acknowledged, time.Now()
 	m := &monkey{session: s, rng: rand.New(rand.NewPCG(s.Seed, 0)), lastFailover: begun}
 	s.load.Start(ctx)
+	s.agents.Start(ctx)
 	if err := s.calm(ctx, calmMax); err != nil {
 		return err
 	}
@@ -81,6 +85,7 @@ func chaos(ctx context.Context, s *session) error {
 		}
 	}
 	s.load.Stop()
+	s.agents.Stop()
 	s.assess(time.Since(begun), s.ledger.Counts().Acknowledged-before, m)
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
-	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/load"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 )
 
 // Scenario is something that the demo can do.
@@ -56,7 +56,7 @@ func Find(name string) (Scenario, error) {
 type Config struct {
 	Cluster  *cluster.Cluster
 	Display  report.Display
-	Entries  []load.Entry
+	Entries  []*spirev1.RegistrationEntry
 	Duration time.Duration
 	Clients  int
 	Seed     uint64
@@ -111,6 +111,12 @@ func (s *session) report(sc Scenario) report.Report {
 		Notes:    s.notes,
 		Problems: slices.Concat(s.verdict.Problems, s.problems),
 	}
+	r.Agents, r.AgentsCompared = len(s.fleet.Agents), s.agentsCompared
+	r.Answers, r.AuthorizedPerSecond = s.agents.Answers()
+	r.AuthorizedPerSecond = math.Round(r.AuthorizedPerSecond*10) / 10
+	r.DataStoreOps = s.Cluster.Operations()
+	propagation := s.propagation.Percentiles(0.5, 0.99)
+	r.Propagation = report.Percentiles{P50MS: milliseconds(propagation[0]), P99MS: milliseconds(propagation[1])}
 	r.Lost, r.Duplicated = s.verdict.Lost, s.verdict.Duplicated
 	watch := check.Total(s.streams)
 	percentiles := s.latencies.Percentiles(0.5, 0.99)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
 )
@@ -30,7 +32,7 @@ func testSession(t *testing.T, nodes int) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := cluster.New(cluster.Config{Nodes: nodes, Workspace: ws})
+	c, err := cluster.New(cluster.Config{Nodes: nodes, Workspace: ws, TrustDomain: spiffeid.RequireTrustDomainFromString("a")})
 	if err != nil {
 		t.Fatal(err)
 	}

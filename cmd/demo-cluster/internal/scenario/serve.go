@@ -10,6 +10,9 @@ import (
 
 // serve leaves the cluster alone until it is interrupted, or for a given time.
 func serve(ctx context.Context, s *session) error {
+	if err := s.setUp(ctx); err != nil {
+		return err
+	}
 	if err := s.loadEntries(ctx); err != nil {
 		return err
 	}
@@ -37,16 +40,19 @@ func (s *session) explain() {
 	}
 	first := "http://" + s.Cluster.Servers[0].Addresses().Client
 	last := "http://" + s.Cluster.Servers[len(s.Cluster.Servers)-1].Addresses().Client
-	parent := url.QueryEscape(s.Entries[0].Indexes[1].Value)
+	td := s.fleet.TrustDomain.IDString()
+	agent := s.fleet.Agents[len(s.fleet.Agents)-1].ID
 	print("\nTry, in another shell (the token is good for this run only):\n")
 	print("  AUTH='Authorization: Bearer %s'", s.Cluster.Token())
 	print("  curl -H \"$AUTH\" %s/v1/status", first)
-	print("  curl -H \"$AUTH\" %s/v1/count/entry", first)
-	print("  curl -H \"$AUTH\" '%s/v1/items/entry?field=parent_id&value=%s&limit=3'", first, parent)
-	print("  curl -H \"$AUTH\" -N '%s/v1/watch?type=note&words=1'      # in a shell of its own", last)
-	print("  curl -H \"$AUTH\" -d '{\"value\":{\"body\":\"hello\"},\"indexes\":[{\"field\":\"colour\",\"value\":\"red\"}]}' %s/v1/items/note/first", first)
-	print("  curl -H \"$AUTH\" '%s/v1/items/note/first?consistency=stale:10s'", last)
-	print("  curl -H \"$AUTH\" '%s/v1/items/note?field=colour&value=red'", last)
+	print("  curl -H \"$AUTH\" %s/v1/count/entries", first)
+	print("  curl -H \"$AUTH\" '%s/v1/entries?parent_id=%s&limit=3'", first, url.QueryEscape(s.Entries[0].ParentId))
+	print("  curl -H \"$AUTH\" -N '%s/v1/watch?type=entry&words=1&after=%s'      # in a shell of its own", last, s.streams[0].Cursor())
+	print("  curl -H \"$AUTH\" -d '{\"entry\":{\"entry_id\":\"mine\",\"spiffe_id\":\"%s/mine\",\"parent_id\":\"%s\",\"selectors\":[{\"type\":\"unix\",\"value\":\"uid:1\"}]}}' %s/v1/entries", td, agent, first)
+	print("  curl -H \"$AUTH\" '%s/v1/authorized?agent=%s'      # the agent is given it", last, url.QueryEscape(agent))
+	print("  curl -H \"$AUTH\" -X PATCH -d '{\"hint\":\"changed\"}' %s/v1/entries/mine", last)
+	print("  curl -H \"$AUTH\" '%s/v1/entries?hint=changed&consistency=stale:10s'", first)
+	print("  curl -H \"$AUTH\" -X DELETE %s/v1/entries/mine", first)
 	print("\nKill a server if you like (kill -9 %d): it is started again. Ctrl-C stops all.", s.Cluster.Servers[0].PID())
 	s.Display.Printf("%s", text.String())
 }

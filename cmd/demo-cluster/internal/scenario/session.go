@@ -30,10 +30,13 @@ const (
 type session struct {
 	Config
 
-	ledger    *check.Ledger
-	streams   []*check.Stream
-	latencies check.Latencies
-	load      *load.Steady
+	ledger      *check.Ledger
+	streams     []*check.Stream
+	latencies   check.Latencies // of writes, to the watchers
+	propagation check.Latencies // of entries, to the agents
+	fleet       *load.Fleet
+	load        *load.Steady
+	agents      *load.Agents
 
 	background sync.WaitGroup // watchers and the refreshing of the display
 	probes     sync.WaitGroup // writes besides the load
@@ -48,20 +51,24 @@ type session struct {
 	index     uint64 // that they had then
 	keys      int
 	revision  store.Revision
+
+	agentsCompared int // answers to agents that are what they should be
 }
 
 func newSession(cfg Config) *session {
-	s := &session{Config: cfg, ledger: check.NewLedger()}
+	s := &session{Config: cfg, ledger: check.NewLedger(), fleet: load.NewFleet(cfg.Cluster)}
 	for _, srv := range cfg.Cluster.Servers {
 		s.streams = append(s.streams, check.NewStream("watcher of "+srv.Name))
 	}
 	s.load = &load.Steady{
 		Servers: cfg.Cluster.Servers,
 		Ledger:  s.ledger,
+		Fleet:   s.fleet,
 		Clients: cfg.Clients,
 		Pace:    writePace,
 		Seed:    cfg.Seed,
 	}
+	s.agents = &load.Agents{Fleet: s.fleet, Ledger: s.ledger, Propagation: &s.propagation}
 	return s
 }
 
@@ -95,6 +102,7 @@ func (s *session) run(ctx context.Context, sc Scenario) error {
 		err = sc.run(steps, s)
 	}
 	s.load.Stop()
+	s.agents.Stop()
 	s.probes.Wait()
 	if err == nil && sc.endless {
 		err = s.verify(background)

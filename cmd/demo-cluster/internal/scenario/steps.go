@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/load"
@@ -19,42 +20,71 @@ const probeInterval = 25 * time.Millisecond
 // requestTimeout bounds single requests of the scenarios.
 const requestTimeout = 5 * time.Second
 
+// setUp writes what the load and the agents need.
+func (s *session) setUp(ctx context.Context) error {
+	step, cancel := context.WithTimeout(ctx, stepMax)
+	defer cancel()
+	if err := s.fleet.SetUp(step, s.Cluster.Servers, s.ledger, s.Entries); err != nil {
+		return err
+	}
+	s.Display.Printf("      trust domain %s has %d agents, which talk to %d servers", s.fleet.TrustDomain.Name(), len(s.fleet.Agents), len(s.Cluster.Servers))
+	return nil
+}
+
 // loadEntries writes the registration entries through all servers, and reads
 // some back through each.
 func (s *session) loadEntries(ctx context.Context) error {
 	step, cancel := context.WithTimeout(ctx, stepMax)
 	defer cancel()
+	before, err := s.countEntries(step, s.Cluster.Servers[0])
+	if err != nil {
+		return err
+	}
 	begun := time.Now()
 	if err := load.Entries(step, s.Cluster.Servers, s.ledger, s.Entries); err != nil {
 		return err
 	}
-	s.Display.Printf("      %d registration entries written in %.1f s, each with its indexes in one transaction", len(s.Entries), time.Since(begun).Seconds())
-	sample := s.Entries[len(s.Entries)-1].Indexes[0]
+	s.Display.Printf("      %d registration entries created in %.1f s, each with its indexes and SPIRE's event in one transaction", len(s.Entries), time.Since(begun).Seconds())
+	sample := api.EntryFilter{SpiffeID: s.Entries[len(s.Entries)-1].SpiffeId}
 	for _, srv := range s.Cluster.Servers {
+		count, err := s.countEntries(step, srv)
+		if err != nil {
+			return err
+		}
 		cl, err := srv.Client()
 		if err != nil {
 			return err
 		}
-		count, err := cl.Count(step, load.EntryType, store.Linearizable(), requestTimeout)
-		if err != nil {
-			return fmt.Errorf("count through %s: %w", srv.Name, err)
-		}
-		found, err := cl.ListBy(step, load.EntryType, sample.Field, sample.Value, 10, store.Linearizable(), requestTimeout)
+		found, err := cl.ListEntries(step, sample, store.Linearizable(), requestTimeout)
 		if err != nil {
 			return fmt.Errorf("list through %s: %w", srv.Name, err)
 		}
-		if count.Count != len(s.Entries) || len(found.Items) == 0 {
-			s.problem("%s counts %d entries, not %d, and finds %d with %s %s", srv.Name, count.Count, len(s.Entries), len(found.Items), sample.Field, sample.Value)
+		if count != before+len(s.Entries) || len(found) == 0 {
+			s.problem("%s counts %d entries, not %d, and finds %d with the SPIFFE ID %s", srv.Name, count, before+len(s.Entries), len(found), sample.SpiffeID)
 		}
 	}
-	s.Display.Printf("      a linearizable count through each server finds all of them; so does a search by %s", sample.Field)
+	s.Display.Printf("      a linearizable count through each server finds all of them; so does a search by SPIFFE ID")
 	return nil
 }
 
-// calm measures for a while how long changes take to the watchers.
+func (s *session) countEntries(ctx context.Context, srv *cluster.Server) (int, error) {
+	cl, err := srv.Client()
+	if err != nil {
+		return 0, err
+	}
+	n, err := cl.CountEntries(ctx, store.Linearizable(), requestTimeout)
+	if err != nil {
+		return 0, fmt.Errorf("count through %s: %w", srv.Name, err)
+	}
+	return n, nil
+}
+
+// calm measures for a while how long changes take to the watchers and agents.
 func (s *session) calm(ctx context.Context, d time.Duration) error {
-	s.latencies.Open(time.Now())
-	defer s.latencies.Shut()
+	for _, l := range []*check.Latencies{&s.latencies, &s.propagation} {
+		l.Open(time.Now())
+		defer l.Shut()
+	}
 	return pause(ctx, d)
 }
 
@@ -114,12 +144,12 @@ func (s *session) probeSteadily(ctx, probing context.Context) {
 	}
 }
 
-// probe writes an item of its own, and notes what became of it.
+// probe creates an entry of its own, and notes what became of it.
 func (s *session) probe(ctx context.Context, cl *client.Client, timeout time.Duration) error {
-	id := fmt.Sprintf("probe-%d", s.probed.Add(1))
+	id := fmt.Sprintf("%sprobe-%d", check.WritePrefix, s.probed.Add(1))
 	begun := time.Now()
 	s.ledger.Begin(id, "")
-	written, err := cl.Create(ctx, "probe", id, api.CreateRequest{Value: api.Value{Write: id}}, timeout)
+	written, err := cl.CreateEntry(ctx, s.fleet.NewProbe(id), timeout)
 	s.ledger.End(id, begun, client.OutcomeOf(err), written.Revision)
 	return err
 }

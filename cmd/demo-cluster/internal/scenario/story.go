@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/store"
@@ -30,8 +31,9 @@ func story(ctx context.Context, s *session) error {
 		title string
 		run   func(context.Context) error
 	}{
+		{"Set up bundles and agents, in parallel through all servers", s.setUp},
 		{"Load the registration entries, in parallel through all servers", s.loadEntries},
-		{"Write steadily through all servers, undisturbed", s.storyCalm},
+		{"Create, update and delete entries through all servers, undisturbed, while agents ask for theirs", s.storyCalm},
 		{"Kill the leader with SIGKILL, under load", s.storyKill},
 		{"Rolling restart: stop and start every server in turn, under load", s.storyRolling},
 		{"Stop a majority: no writes, but reads that allow for old data", s.storyMinority},
@@ -47,6 +49,7 @@ func story(ctx context.Context, s *session) error {
 
 func (s *session) storyCalm(ctx context.Context) error {
 	s.load.Start(ctx)
+	s.agents.Start(ctx)
 	before, begun := s.ledger.Counts().Acknowledged, time.Now()
 	if err := s.calm(ctx, calmTime); err != nil {
 		return err
@@ -166,26 +169,36 @@ func (s *session) storyMinority(ctx context.Context) error {
 // showRefusals shows what a server without a majority does.
 func (s *session) showRefusals(ctx context.Context, cl *client.Client) error {
 	const attempt = 2 * time.Second
+	agent := s.fleet.Agents[0] // of the first server, which survives
+	if _, err := cl.Authorized(ctx, agent.ID, attempt); err != nil {
+		return fmt.Errorf("question of agent %s: %w", agent.ID, err)
+	}
+	s.note("without a majority, agents are still told their entries, from memory")
 	err := cluster.Poll(ctx, "writes to be refused for want of a leader", func() bool {
 		return errors.Is(s.probe(ctx, cl, attempt), store.ErrNoLeader)
 	})
 	if err != nil {
 		return err
 	}
-	s.note("without a majority, a write is refused with %q", store.ErrNoLeader)
+	s.note("a write is refused with %q", store.ErrNoLeader)
 
-	sample := s.Entries[0].ID
-	if _, err := cl.Get(ctx, "entry", sample, store.BoundedStale(looseBound), attempt); err != nil {
+	read := func(bound time.Duration) error {
+		found, err := cl.ListEntries(ctx, api.EntryFilter{SpiffeID: s.Entries[0].SpiffeId}, store.BoundedStale(bound), attempt)
+		if err == nil && len(found) == 0 {
+			err = fmt.Errorf("entry %s is not found", s.Entries[0].SpiffeId)
+		}
+		return err
+	}
+	if err := read(looseBound); err != nil {
 		return fmt.Errorf("read that allows for %v: %w", looseBound, err)
 	}
 	err = cluster.Poll(ctx, "reads with a tight bound to be refused", func() bool {
-		_, err := cl.Get(ctx, "entry", sample, store.BoundedStale(tightBound), attempt)
-		return errors.Is(err, store.ErrStale)
+		return errors.Is(read(tightBound), store.ErrStale)
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := cl.Get(ctx, "entry", sample, store.BoundedStale(looseBound), attempt); err != nil {
+	if err := read(looseBound); err != nil {
 		return fmt.Errorf("read that allows for %v: %w", looseBound, err)
 	}
 	s.note("reads that allow for data %v old go on; reads that allow for %v end in %q", looseBound, tightBound, store.ErrStale)

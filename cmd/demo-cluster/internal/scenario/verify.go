@@ -23,7 +23,7 @@ var errEnough = errors.New("enough")
 func (s *session) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyMax)
 	defer cancel()
-	s.Display.Printf("Checking every write, every watcher's history, and what each server holds")
+	s.Display.Printf("Checking every write, every watcher's history, what each server holds, and what it tells each agent")
 	statuses, err := s.Cluster.WaitSettled(ctx)
 	if err != nil {
 		return err
@@ -46,6 +46,9 @@ func (s *session) verify(ctx context.Context) error {
 		s.mu.Lock()
 		s.keys = len(pairs)
 		s.mu.Unlock()
+	}
+	if err := s.compareAgents(ctx, history); err != nil {
+		return err
 	}
 	verdict := check.Judge(s.ledger, history, s.streams)
 	s.mu.Lock()
@@ -113,6 +116,45 @@ func (s *session) readHistory(ctx context.Context, last store.Revision) (*check.
 		return nil, fmt.Errorf("history of %s: %w", srv.Name, err)
 	}
 	return h, nil
+}
+
+// compareAgents asks every server what it tells every agent, and holds that
+// against the history.
+func (s *session) compareAgents(ctx context.Context, h *check.History) error {
+	fleet, err := h.Fleet()
+	if err != nil {
+		return err
+	}
+	compared := 0
+	for _, srv := range s.Cluster.Servers {
+		cl, err := srv.Client()
+		if err != nil {
+			return err
+		}
+		for _, agent := range s.fleet.Agents {
+			var answer api.Authorized
+			var refused error
+			err := cluster.Poll(ctx, "the cache of "+srv.Name, func() bool {
+				answer, refused = cl.Authorized(ctx, agent.ID, requestTimeout)
+				if errors.Is(refused, store.ErrStale) {
+					return false // a cache says so until it knows how old it is
+				}
+				return refused != nil || answer.Revision >= h.Revision()
+			})
+			if err = errors.Join(err, refused); err != nil {
+				return fmt.Errorf("what %s tells agent %s: %w", srv.Name, agent.ID, err)
+			}
+			if wrong := fleet.Compare(agent.ID, answer.Entries); wrong != "" {
+				s.problem("%s gives agent %s %s", srv.Name, agent.ID, wrong)
+			} else {
+				compared++
+			}
+		}
+	}
+	s.mu.Lock()
+	s.agentsCompared = compared
+	s.mu.Unlock()
+	return nil
 }
 
 // dump reads all that a server holds, from its own state.

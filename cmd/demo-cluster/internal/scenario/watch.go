@@ -2,14 +2,13 @@ package scenario
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
+	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
-	"github.com/spire-raft/spire-raft/keys"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -50,14 +49,13 @@ func (s *session) watch(ctx context.Context, i int) {
 
 // measure takes the time that a write through another server took to get here.
 func (s *session) measure(here string, e api.Event, now time.Time) {
-	if _, err := keys.ParseItem(e.Key); err != nil {
-		return // an index: its item comes in the same batch
-	}
-	var value api.Value
-	if err := json.Unmarshal(e.Value, &value); err != nil || value.Via == here || value.At == 0 {
+	write := check.WriteOf(e)
+	if write == "" {
 		return
 	}
-	s.latencies.Add(time.Unix(0, value.At), now)
+	if sent, via, ok := s.ledger.Sent(write); ok && via != "" && via != here {
+		s.latencies.Add(sent, now)
+	}
 }
 
 // refresh keeps the display up to date until ctx ends.

@@ -1,0 +1,153 @@
+package cache_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/spire-raft/spire-raft/cache"
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
+	"github.com/spire-raft/spire-raft/records"
+	"github.com/spire-raft/spire-raft/store/memstore"
+)
+
+// TestAuthorized pins the rules of section 5.4 of the specification, mode A.
+func TestAuthorized(t *testing.T) {
+	s := newStore(t, memstore.Config{})
+	put(t, s, node(1, "/agent/a", "x", "y", "all")...)
+	put(t, s, node(2, "/agent/b", "x", "all")...)
+	put(t, s, node(3, "/below", "below")...)
+	put(t, s, nodeSelectors(4, "/agent/orphan", "x", "y", "all"))
+	put(t, s,
+		entry(1, "direct", "/agent/a", "/one"),
+		entry(2, "child", "/one", "/two"),
+		entry(3, "cycle", "/two", "/one"),
+		entry(4, "other", "/agent/c", "/three"),
+		entry(5, "alias-xy", "/spire/server", "/group/xy", "x", "y"),
+		entry(6, "alias-x", "/spire/server", "/group/x", "x"),
+		entry(7, "alias-all", "/spire/server", "/group/all", "all"),
+		entry(8, "alias-none", "/spire/server", "/group/none", "all", "never"),
+		entry(9, "alias-empty", "/spire/server", "/group/empty"),
+		entry(10, "of-xy", "/group/xy", "/four"),
+		entry(11, "of-x", "/group/x", "/five"),
+		entry(12, "of-all", "/group/all", "/five"),
+		entry(13, "of-none", "/group/none", "/five"),
+		entry(14, "of-empty", "/group/empty", "/five"),
+		entry(15, "reaches-node", "/one", "/below"),
+		entry(16, "alias-below", "/spire/server", "/group/below", "below"),
+		entry(17, "of-below", "/group/below", "/six"),
+		entry(18, "foreign-parent", "spiffe://other.org/agent/a", "/seven"),
+		entry(19, "foreign-id", "/agent/a", "spiffe://other.org/one"),
+		entry(20, "no-id", "/agent/a", "not a SPIFFE ID"),
+		entry(21, "of-orphan", "/agent/orphan", "/eight"),
+	)
+	c := open(t, s, cache.Config{})
+	v := view(t, c, 0)
+
+	equal(t, "an agent in two groups", authorized(v, "/agent/a"),
+		"child", "cycle", "direct", "of-all", "of-below", "of-x", "of-xy", "reaches-node")
+	equal(t, "an agent with some selectors", authorized(v, "/agent/b"), "of-all", "of-x")
+	equal(t, "an unknown agent with children", authorized(v, "/agent/c"), "other")
+	equal(t, "an unknown agent", authorized(v, "/agent/d"))
+	equal(t, "selectors without a node", authorized(v, "/agent/orphan"), "of-orphan")
+	equal(t, "an agent of another trust domain", authorized(v, "spiffe://other.org/agent/a"))
+
+	agent := spiffeid.RequireFromString(id("/agent/a"))
+	wanted := []string{"direct", "of-xy", "of-xy", "other", "alias-x", "foreign-id", "absent"}
+	equal(t, "wanted entries", entryIDs(v.AuthorizedOf(agent, wanted)), "direct", "of-xy")
+	equal(t, "no wanted entries", entryIDs(v.AuthorizedOf(agent, nil)))
+	for stopAt := 1; stopAt <= 3; stopAt++ {
+		n := 0
+		v.VisitAuthorized(agent, func(*spirev1.RegistrationEntry) bool { n++; return n < stopAt })
+		if n != stopAt {
+			t.Errorf("a visit stopped at %d went on to %d", stopAt, n)
+		}
+	}
+	if _, err := v.Entry("foreign-id"); err != nil {
+		t.Errorf("entry of another trust domain by id: %v", err)
+	}
+}
+
+// TestAuthorized_Expiry: the selectors of a node count until it expires, to the
+// second.
+func TestAuthorized_Expiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, memstore.Config{})
+		n := &spirev1.AttestedNode{SpiffeId: id("/agent"), CertNotAfter: time.Now().Unix() + 10}
+		put(t, s, pair(records.Nodes, 1, n), nodeSelectors(1, "/agent", "x"),
+			entry(1, "alias", "/spire/server", "/group", "x"), entry(2, "grouped", "/group", "/w"), entry(3, "own", "/agent", "/w"))
+		c := open(t, s, cache.Config{RefreshInterval: -1})
+		defer c.Close()
+		time.Sleep(10*time.Second - time.Nanosecond)
+		equal(t, "just before", authorized(view(t, c, 0), "/agent"), "grouped", "own")
+		time.Sleep(time.Nanosecond)
+		equal(t, "expired", authorized(view(t, c, 0), "/agent"), "own")
+	})
+}
+
+// TestAliases_RarestSelector: a selector that all aliases share costs nothing, in
+// whatever order they come, nor after some of them have gone.
+func TestAliases_RarestSelector(t *testing.T) {
+	const aliases = 300
+	for _, when := range []string{"before", "after"} {
+		t.Run("aliases written "+when+" the cache opens", func(t *testing.T) {
+			s := newStore(t, memstore.Config{})
+			put(t, s, node(1, "/agent", "common", "mine-7", "mine-8")...)
+			var c *cache.Cache
+			if when == "after" {
+				c = open(t, s, cache.Config{})
+			}
+			for i := range uint64(aliases) {
+				put(t, s, entry(i+1, fmt.Sprint("alias-", i), "/spire/server", fmt.Sprint("/group/", i), "common", fmt.Sprint("mine-", i)))
+				put(t, s, entry(i+aliases+1, fmt.Sprint("of-", i), fmt.Sprint("/group/", i), "/w"))
+			}
+			if when == "before" {
+				c = open(t, s, cache.Config{})
+			}
+			v := view(t, c, 2*aliases+1)
+			equal(t, "entries", authorized(v, "/agent"), "of-7", "of-8")
+			if n := v.Groups(id("/agent")); n > 2 {
+				t.Errorf("an agent is compared with %d groups of aliases, want 2", n)
+			}
+			for i := range aliases {
+				if i != 8 {
+					remove(t, s, records.Entries.Key(fmt.Sprint("alias-", i)))
+				}
+			}
+			v = view(t, c, 3*aliases)
+			equal(t, "entries", authorized(v, "/agent"), "of-8")
+			if _, selectors := v.Places(); selectors != 2 {
+				t.Errorf("selectors of %d kinds are kept for one alias with two", selectors)
+			}
+		})
+	}
+}
+
+// TestVisitAuthorized_AllocatesNothing goes for large answers too.
+func TestVisitAuthorized_AllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes pools forget")
+	}
+	s := newStore(t, memstore.Config{})
+	put(t, s, node(1, "/agent", "x")...)
+	put(t, s, entry(1, "alias", "/spire/server", "/group", "x"))
+	for i := range uint64(600) {
+		put(t, s, entry(i+2, fmt.Sprint("e", i), "/group", fmt.Sprint("/w/", i)), entry(i+1000, fmt.Sprint("f", i), fmt.Sprint("/w/", i), "/x"))
+	}
+	v := view(t, open(t, s, cache.Config{}), 0)
+	agent := spiffeid.RequireFromString(id("/agent"))
+	visited := 0
+	visit := func(*spirev1.RegistrationEntry) bool { visited++; return true }
+	wanted := []string{"e1", "f500", "alias"}
+	n := testing.AllocsPerRun(100, func() {
+		visited = 0
+		v.VisitAuthorized(agent, visit)
+		v.VisitAuthorizedOf(agent, wanted, visit)
+	})
+	if n > 0.5 || visited != 1202 {
+		t.Errorf("a visit of %d entries made %v allocations, want 1202 and none", visited, n)
+	}
+}
