@@ -99,7 +99,7 @@ func downstreamPages(t *testing.T, ctx context.Context, d *datastore.DataStore) 
 		}))(t)
 	}
 	res := must(d.ListRegistrationEntries(ctx, &datastore.ListRegistrationEntriesRequest{
-		ByDownstream: proto.Bool(true), Pagination: &datastore.Pagination{PageSize: 2},
+		ByDownstream: new(true), Pagination: &datastore.Pagination{PageSize: 2},
 	}))(t)
 	if len(res.Entries) != 2 || res.Pagination.Token != "6" {
 		t.Errorf("%d entries, token %q", len(res.Entries), res.Pagination.Token)
