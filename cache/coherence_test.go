@@ -325,3 +325,42 @@ func TestView_WholeRevisions(t *testing.T) {
 		}
 	}
 }
+
+// TestOpen_SegmentsMakeOneRevision: what a listing reads first and what it reads
+// last is always written together, and a cache never opens with one half.
+func TestOpen_SegmentsMakeOneRevision(t *testing.T) {
+	s := newStore(t, memstore.Config{})
+	for i := range uint64(5000) {
+		put(t, s, entry(i+1, fmt.Sprint("filler-", i), "/filler", "/w"))
+	}
+	both := func(n int) []store.Pair {
+		return []store.Pair{
+			pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first", RefreshHint: int64(n)}),
+			pair(records.Nodes, 1, &spirev1.AttestedNode{SpiffeId: id("/last"), CertNotAfter: int64(n)}),
+		}
+	}
+	put(t, s, both(0)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	defer cancel()
+	writer.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			put(t, s, both(n)...)
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	for range 20 {
+		c, err := cache.OpenSegments(t.Context(), s, cache.Config{TrustDomain: td, RefreshInterval: -1}, 0)
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		v := view(t, c, 0)
+		b, _ := v.Bundle("first")
+		n, _ := v.Node(id("/last"))
+		if b == nil || n == nil || b.RefreshHint != n.Attested.CertNotAfter {
+			t.Errorf("revision %d has one half of a transaction: %v and %v", v.Revision(), b, n)
+		}
+		c.Close()
+	}
+}
