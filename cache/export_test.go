@@ -12,6 +12,16 @@ func OpenSegments(ctx context.Context, s store.Store, cfg Config, segmentMax tim
 	return open(ctx, s, cfg, segmentMax)
 }
 
+// FirstView is what OpenSegments begins with, before it follows the store.
+func FirstView(ctx context.Context, s store.Store, cfg Config, segmentMax time.Duration) (View, error) {
+	cfg.fill()
+	first, w, err := newCache(s, cfg, segmentMax).openState(ctx)
+	if err != nil {
+		return View{}, err
+	}
+	return View{first}, w.Close()
+}
+
 // Plant puts a value into the cache, or deletes it if nil, behind the store's back.
 func (c *Cache) Plant(key, value []byte) {
 	kind, _ := kindOf(key)
