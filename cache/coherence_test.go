@@ -362,3 +362,28 @@ func TestOpen_SegmentsMakeOneRevision(t *testing.T) {
 		}
 	}
 }
+
+// TestOpen_ChangeBehindTheListing changes what the first segment has read while
+// the second is read.
+func TestOpen_ChangeBehindTheListing(t *testing.T) {
+	a := &ahead{Store: newStore(t, memstore.Config{})}
+	put(t, a, pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first"}))
+	for i := range uint64(3) {
+		put(t, a, entry(i+1, fmt.Sprint(i), "/a", "/w"), pair(records.Nodes, i+1, &spirev1.AttestedNode{SpiffeId: id(fmt.Sprint("/", i))}))
+	}
+	segments := 0
+	a.began = func() {
+		if segments++; segments == 2 {
+			put(t, a, pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first", RefreshHint: 7}))
+			remove(t, a, records.Entries.Key("1"))
+		}
+	}
+	v, err := cache.FirstView(t.Context(), a, cache.Config{TrustDomain: td}, 0)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	if b, _ := v.Bundle("first"); segments < 3 || b.RefreshHint != 7 {
+		t.Errorf("after %d segments the view of revision %d has bundle %v, want its new value", segments, v.Revision(), b)
+	}
+	equal(t, "entries", authorized(v, "/a"), "0", "2")
+}
