@@ -93,3 +93,13 @@ func MapGet(m *Map, hash uint64, key string) *int                 { return m.get
 func MapDelete(m *Map, hash uint64, key string, own bool) bool    { return m.delete(hash, key, own) }
 func MapEach(m *Map, yield func(string, *int) bool)               { m.each(yield) }
 func MapLen(m *Map) int                                           { return m.len }
+
+// RebuiltView is what a cache that has reached prev publishes after a rebuild.
+func RebuiltView(ctx context.Context, s store.Store, cfg Config, prev store.Cursor) (View, error) {
+	cfg.fill()
+	rebuilt, w, err := newCache(s, cfg, segmentMax).build(ctx, prev)
+	if err != nil {
+		return View{}, err
+	}
+	return View{rebuilt}, w.Close()
+}
