@@ -1,6 +1,9 @@
 package cache
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // aliasIndex finds the node aliases that apply to a node: those whose selectors
 // are all among the node's. It is persistent, as [pmap] is.
@@ -134,23 +137,15 @@ func (x *aliasIndex) contains(e *entry) bool {
 	if b == nil {
 		return false
 	}
-	for _, g := range b.groups {
-		if g == *found {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(b.groups, *found)
 }
 
 // exchange replaces a group in its bucket by another: nil stands for none.
 func (x *aliasIndex) exchange(old, changed *aliasGroup, own bool) {
 	if old != nil {
 		b := x.buckets.edit(old.home.hash, old.home.key(), own)
-		for i := range b.groups {
-			if b.groups[i] == old {
-				b.groups = removed(b.groups, i, own)
-				break
-			}
+		if i := slices.Index(b.groups, old); i >= 0 {
+			b.groups = removed(b.groups, i, own)
 		}
 	}
 	if changed != nil {

@@ -2,6 +2,9 @@ package cache_test
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/spire-raft/spire-raft/cache"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
+	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/memstore"
 )
 
@@ -149,5 +153,90 @@ func TestVisitAuthorized_AllocatesNothing(t *testing.T) {
 	})
 	if n > 0.5 || visited != 1202 {
 		t.Errorf("a visit of %d entries made %v allocations, want 1202 and none", visited, n)
+	}
+}
+
+// TestLargeParent adds and removes children of one parent, far more than one
+// piece of a list holds, while older views stay as they were.
+func TestLargeParent(t *testing.T) {
+	const all = 2000
+	s := newStore(t, memstore.Config{})
+	c := open(t, s, cache.Config{})
+	random := rand.New(rand.NewPCG(1, 2))
+	order := random.Perm(all)
+	var pairs []store.Pair
+	for _, n := range order {
+		pairs = append(pairs, entry(uint64(n), fmt.Sprint(n), "/a", "/w"))
+	}
+	half := view(t, c, put(t, s, pairs[:all/2]...))
+	whole := view(t, c, put(t, s, pairs[all/2:]...))
+	var gone [][]byte
+	for _, p := range pairs[all/4:] {
+		gone = append(gone, p.Key)
+	}
+	quarter := view(t, c, remove(t, s, gone...))
+	none := view(t, c, remove(t, s, pairs[0].Key, pairs[1].Key))
+
+	for _, want := range []struct {
+		v cache.View
+		n int
+	}{{half, all / 2}, {whole, all}, {quarter, all / 4}, {none, all/4 - 2}} {
+		last := -1
+		got := want.v.Authorized(mustID("/a"))
+		for _, e := range got {
+			n, err := strconv.Atoi(e.EntryId)
+			if err != nil || n <= last {
+				t.Fatalf("entry %q comes after %d", e.EntryId, last)
+			}
+			last = n
+		}
+		if len(got) != want.n || want.v.Misplaced() > 0 {
+			t.Errorf("%d children, want %d; %d are misplaced", len(got), want.n, want.v.Misplaced())
+		}
+	}
+}
+
+// TestManyPlaces has a chain of entries, each the parent of the next, that comes
+// one by one.
+func TestManyPlaces(t *testing.T) {
+	const all = 3000
+	s := newStore(t, memstore.Config{})
+	c := open(t, s, cache.Config{})
+	for i := range uint64(all) {
+		put(t, s, entry(i, fmt.Sprint(i), fmt.Sprint("/p/", i), fmt.Sprint("/p/", i+1)))
+	}
+	v := view(t, c, all)
+	if got := len(v.Authorized(mustID("/p/0"))); got != all {
+		t.Errorf("%d entries in the chain, want %d", got, all)
+	}
+}
+
+// TestAliases_Subsets compares all sets of four selectors with all.
+func TestAliases_Subsets(t *testing.T) {
+	s := newStore(t, memstore.Config{})
+	of := func(mask int) []string {
+		var out []string
+		for i, value := range []string{"p", "q", "r", "s"} {
+			if mask>>i&1 == 1 {
+				out = append(out, value)
+			}
+		}
+		return out
+	}
+	for mask := range 16 {
+		put(t, s, node(uint64(mask+1), fmt.Sprint("/agent/", mask), of(mask)...)...)
+		put(t, s, entry(uint64(mask+1), fmt.Sprint("alias-", mask), "/spire/server", fmt.Sprint("/group/", mask), of(mask)...),
+			entry(uint64(mask+100), fmt.Sprint(mask), fmt.Sprint("/group/", mask), "/w"))
+	}
+	v := view(t, open(t, s, cache.Config{}), 0)
+	for agent := range 16 {
+		var want []string
+		for alias := 1; alias < 16; alias++ {
+			if alias&^agent == 0 {
+				want = append(want, fmt.Sprint(alias))
+			}
+		}
+		slices.Sort(want)
+		equal(t, fmt.Sprintf("agent with %q", of(agent)), authorized(v, fmt.Sprint("/agent/", agent)), want...)
 	}
 }

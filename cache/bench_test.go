@@ -175,3 +175,16 @@ func BenchmarkApply(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRefresh is a full refresh of 300,000 records, in which nothing differs.
+func BenchmarkRefresh(b *testing.B) {
+	s := fleet{agents: 100_000, entries: 100_000}.fill(b)
+	c := openBench(b, s)
+	defer c.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if n, err := c.Refresh(b.Context()); n != 0 || err != nil {
+			b.Fatalf("%d differences, error %v", n, err)
+		}
+	}
+}

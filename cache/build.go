@@ -2,11 +2,15 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 
 	"github.com/spire-raft/spire-raft/store"
 )
+
+// collectBytesMax bounds the changes that are held while a listing goes on.
+const collectBytesMax = 256 << 20
 
 // build makes a new state from a listing and a watch that goes on from it without
 // a gap. The state is not older than prev, if that is of the same epoch. It isn't
@@ -19,16 +23,30 @@ func (c *Cache) build(ctx context.Context, prev store.Cursor) (*state, store.Wat
 	s := &state{roles: c.roles, own: true}
 	l := newListing(c.store, store.AtLeast(0), c.segmentMax)
 	defer l.end()
-	if err := c.load(ctx, l, s); err != nil {
+	if err := l.begin(ctx); err != nil {
 		return nil, nil, err
 	}
-	l.end()
-
 	w, err := c.store.Watch(ctx, l.first, prefixes[:]...)
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := c.fill(ctx, s, l, w, prev); err != nil {
+		_ = w.Close() // its error would hide the first one
+		return nil, nil, err
+	}
+	return s, w, nil
+}
+
+// fill loads a listing into a state and replays its watch.
+func (c *Cache) fill(ctx context.Context, s *state, l *listing, w store.Watcher, prev store.Cursor) error {
+	batches, err := collectDuring(ctx, w, func() error { return c.load(ctx, l, s) })
+	if err != nil {
+		return err
+	}
 	s.cursor = l.first
+	for _, b := range batches {
+		c.applyBatch(s, b)
+	}
 	target := l.cursor.Revision
 	if prev.Epoch == l.cursor.Epoch {
 		target = max(target, prev.Revision)
@@ -36,12 +54,40 @@ func (c *Cache) build(ctx context.Context, prev store.Cursor) (*state, store.Wat
 	for s.cursor.Revision < target {
 		b, err := w.Next(ctx)
 		if err != nil {
-			_ = w.Close() // its error would hide the first one
-			return nil, nil, err
+			return err
 		}
 		c.applyBatch(s, b)
 	}
-	return s, w, nil
+	return nil
+}
+
+// collectDuring runs fn, and meanwhile takes batches off a watcher, so that they
+// aren't compacted while a long listing goes on. What it holds is bounded by
+// collectBytesMax: a watcher that then falls behind ends in ErrCompacted, later.
+func collectDuring(ctx context.Context, w store.Watcher, fn func() error) ([]store.Batch, error) {
+	var batches []store.Batch
+	var watchErr error
+	collecting, stop := context.WithCancel(ctx)
+	var collector sync.WaitGroup
+	collector.Go(func() {
+		for bytes := 0; bytes < collectBytesMax; {
+			b, err := w.Next(collecting)
+			if err != nil {
+				if collecting.Err() == nil {
+					watchErr = err
+				}
+				return
+			}
+			batches = append(batches, b)
+			for _, e := range b.Events {
+				bytes += len(e.Key) + len(e.Value)
+			}
+		}
+	})
+	err := fn()
+	stop()
+	collector.Wait()
+	return batches, errors.Join(err, watchErr)
 }
 
 // load puts a whole listing into a state: this goroutine reads, others decode,

@@ -57,19 +57,7 @@ func open(ctx context.Context, s store.Store, cfg Config, segmentMax time.Durati
 		return nil, fmt.Errorf("cache config: %w", err)
 	}
 	cfg.fill()
-	c := &Cache{
-		store:      s,
-		cfg:        cfg,
-		roles:      newRoles(cfg.TrustDomain),
-		segmentMax: segmentMax,
-		start:      time.Now(),
-		closed:     make(chan struct{}),
-		changed:    make(chan struct{}),
-	}
-	c.confirmed.Store(-int64(cfg.StalenessMax) - 1) // never
-	c.refresh.Interval = cfg.RefreshInterval
-	c.metrics = newMetrics(c)
-
+	c := newCache(s, cfg, segmentMax)
 	first, w, err := c.openState(ctx)
 	if err != nil {
 		return nil, err
@@ -96,6 +84,23 @@ func open(ctx context.Context, s store.Store, cfg Config, segmentMax time.Durati
 	case <-time.After(cfg.StalenessMax / 4):
 	}
 	return c, nil
+}
+
+// newCache returns a cache without content.
+func newCache(s store.Store, cfg Config, segmentMax time.Duration) *Cache {
+	c := &Cache{
+		store:      s,
+		cfg:        cfg,
+		roles:      newRoles(cfg.TrustDomain),
+		segmentMax: segmentMax,
+		start:      time.Now(),
+		closed:     make(chan struct{}),
+		changed:    make(chan struct{}),
+	}
+	c.confirmed.Store(-int64(cfg.StalenessMax) - 1) // never
+	c.refresh.Interval = cfg.RefreshInterval
+	c.metrics = newMetrics(c)
+	return c
 }
 
 // openState builds the first state. A listing that the history has overtaken is

@@ -325,3 +325,93 @@ func TestView_WholeRevisions(t *testing.T) {
 		}
 	}
 }
+
+// TestOpen_SegmentsMakeOneRevision: what a listing reads first and what it reads
+// last is always written together, and a cache never opens with one half.
+func TestOpen_SegmentsMakeOneRevision(t *testing.T) {
+	s := newStore(t, memstore.Config{})
+	for i := range uint64(5000) {
+		put(t, s, entry(i+1, fmt.Sprint("filler-", i), "/filler", "/w"))
+	}
+	both := func(n int) []store.Pair {
+		return []store.Pair{
+			pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first", RefreshHint: int64(n)}),
+			pair(records.Nodes, 1, &spirev1.AttestedNode{SpiffeId: id("/last"), CertNotAfter: int64(n)}),
+		}
+	}
+	put(t, s, both(0)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	defer cancel()
+	writer.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			put(t, s, both(n)...)
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	for range 20 {
+		v, err := cache.FirstView(t.Context(), s, cache.Config{TrustDomain: td}, 0)
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		b, _ := v.Bundle("first")
+		n, _ := v.Node(id("/last"))
+		if b == nil || n == nil || b.RefreshHint != n.Attested.CertNotAfter {
+			t.Errorf("revision %d has one half of a transaction: %v and %v", v.Revision(), b, n)
+		}
+	}
+}
+
+// TestOpen_ChangeBehindTheListing changes what the first segment has read while
+// the second is read.
+func TestOpen_ChangeBehindTheListing(t *testing.T) {
+	a := &ahead{Store: newStore(t, memstore.Config{})}
+	put(t, a, pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first"}))
+	for i := range uint64(3) {
+		put(t, a, entry(i+1, fmt.Sprint(i), "/a", "/w"), pair(records.Nodes, i+1, &spirev1.AttestedNode{SpiffeId: id(fmt.Sprint("/", i))}))
+	}
+	segments := 0
+	a.began = func() {
+		if segments++; segments == 2 {
+			put(t, a, pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first", RefreshHint: 7}))
+			remove(t, a, records.Entries.Key("1"))
+		}
+	}
+	v, err := cache.FirstView(t.Context(), a, cache.Config{TrustDomain: td}, 0)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	if b, _ := v.Bundle("first"); segments < 3 || b.RefreshHint != 7 {
+		t.Errorf("after %d segments the view of revision %d has bundle %v, want its new value", segments, v.Revision(), b)
+	}
+	equal(t, "entries", authorized(v, "/a"), "0", "2")
+}
+
+// TestOpen_ShortHistory writes several times as much during a listing as the
+// store keeps of its history.
+func TestOpen_ShortHistory(t *testing.T) {
+	a := &ahead{Store: newStore(t, memstore.Config{HistoryBytesMax: 2000})}
+	for i := range uint64(3) {
+		put(t, a, entry(i+1, fmt.Sprint(i), "/a", "/w"), pair(records.Nodes, i+1, &spirev1.AttestedNode{SpiffeId: id(fmt.Sprint("/", i))}))
+		put(t, a, nodeSelectors(i+1, "/a", "x"), pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first"}))
+	}
+	segments := 0
+	a.began = func() {
+		if segments++; segments == 1 {
+			return // the watch begins after it
+		}
+		for i := range 10 {
+			put(t, a, pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first", RefreshHint: int64(i)}))
+			put(t, a, pair(records.Bundles, 2, &spirev1.Bundle{TrustDomainId: fmt.Sprint(i), RootCas: []*spirev1.Certificate{{DerBytes: make([]byte, 300)}}}))
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	v, err := cache.FirstView(t.Context(), a, cache.Config{TrustDomain: td}, 0)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	if segments != 4 || v.Size(cache.KindBundle) != 11 {
+		t.Errorf("%d segments and %d bundles, want 4 segments, so one listing, and 11 bundles", segments, v.Size(cache.KindBundle))
+	}
+}

@@ -56,7 +56,7 @@ type Config struct {
 
 	// OnDrift is called for every difference that a refresh finds, once the
 	// refresh has repaired them, one call at a time. Nil means none. It must
-	// not close the cache.
+	// neither close nor refresh the cache.
 	OnDrift func(Drift)
 
 	// Registerer takes the metrics until Close. Nil means none. Two caches

@@ -12,6 +12,16 @@ func OpenSegments(ctx context.Context, s store.Store, cfg Config, segmentMax tim
 	return open(ctx, s, cfg, segmentMax)
 }
 
+// FirstView is what OpenSegments begins with, before it follows the store.
+func FirstView(ctx context.Context, s store.Store, cfg Config, segmentMax time.Duration) (View, error) {
+	cfg.fill()
+	first, w, err := newCache(s, cfg, segmentMax).openState(ctx)
+	if err != nil {
+		return View{}, err
+	}
+	return View{first}, w.Close()
+}
+
 // Plant puts a value into the cache, or deletes it if nil, behind the store's back.
 func (c *Cache) Plant(key, value []byte) {
 	kind, _ := kindOf(key)
@@ -83,3 +93,13 @@ func MapGet(m *Map, hash uint64, key string) *int                 { return m.get
 func MapDelete(m *Map, hash uint64, key string, own bool) bool    { return m.delete(hash, key, own) }
 func MapEach(m *Map, yield func(string, *int) bool)               { m.each(yield) }
 func MapLen(m *Map) int                                           { return m.len }
+
+// RebuiltView is what a cache that has reached prev publishes after a rebuild.
+func RebuiltView(ctx context.Context, s store.Store, cfg Config, prev store.Cursor) (View, error) {
+	cfg.fill()
+	rebuilt, w, err := newCache(s, cfg, segmentMax).build(ctx, prev)
+	if err != nil {
+		return View{}, err
+	}
+	return View{rebuilt}, w.Close()
+}

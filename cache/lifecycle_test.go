@@ -347,3 +347,48 @@ func metric(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	}
 	return sum
 }
+
+// lagging is a store whose next transaction reads an old snapshot.
+type lagging struct {
+	store.Store
+	old store.Tx
+}
+
+func (l *lagging) Begin(context.Context, store.TxOptions) (store.Tx, error) { return l.old, nil }
+
+// Watch returns a watcher that brings nothing while the listing goes on.
+func (l *lagging) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byte) (store.Watcher, error) {
+	w, err := l.Store.Watch(ctx, after, prefixes...)
+	return &late{Watcher: w}, err
+}
+
+type late struct {
+	store.Watcher
+	called bool
+}
+
+func (l *late) Next(ctx context.Context) (store.Batch, error) {
+	if !l.called {
+		l.called = true
+		<-ctx.Done()
+	}
+	return l.Watcher.Next(ctx)
+}
+
+// TestRebuild_NeverBack: a listing that is older than what the cache has served
+// catches up before it is served.
+func TestRebuild_NeverBack(t *testing.T) {
+	s := newStore(t, memstore.Config{})
+	put(t, s, entry(1, "e", "/a", "/w"))
+	old, err := s.Begin(t.Context(), store.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatalf("begin: %v", err)
+	}
+	rev := put(t, s, entry(2, "f", "/a", "/w"))
+	prev := store.Cursor{Epoch: 1, Revision: rev}
+	v, err := cache.RebuiltView(t.Context(), &lagging{s, old}, cache.Config{TrustDomain: td}, prev)
+	if err != nil || v.Revision() < rev {
+		t.Fatalf("rebuilt at revision %d, error %v, after %d was served", v.Revision(), err, rev)
+	}
+	equal(t, "entries", authorized(v, "/a"), "e", "f")
+}

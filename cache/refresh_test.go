@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"testing"
@@ -144,4 +145,37 @@ func TestRefresh_Interval(t *testing.T) {
 			t.Errorf("view: %v", err)
 		}
 	})
+}
+
+// ahead is a store that changes, and whose cache follows, while a listing begins.
+type ahead struct {
+	store.Store
+	began func()
+}
+
+func (a *ahead) Begin(ctx context.Context, opts store.TxOptions) (store.Tx, error) {
+	tx, err := a.Store.Begin(ctx, opts)
+	if a.began != nil {
+		a.began()
+	}
+	return tx, err
+}
+
+// TestRefresh_CacheAhead: the comparison is at the listing's revision, though
+// the cache is past it.
+func TestRefresh_CacheAhead(t *testing.T) {
+	a := &ahead{Store: newStore(t, memstore.Config{})}
+	put(t, a, entry(1, "e", "/a", "/w"))
+	c := open(t, a, cache.Config{RefreshInterval: -1})
+	n := uint64(1)
+	a.began = func() {
+		n++
+		put(t, a, entry(n, fmt.Sprint("e", n), "/a", "/w"))
+		view(t, c, remove(t, a, records.Entries.Key(fmt.Sprint("e", n-1)), records.Entries.Key("e")))
+	}
+	for range 3 {
+		if n, err := c.Refresh(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d differences, error %v, want none", n, err)
+		}
+	}
 }
