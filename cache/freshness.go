@@ -103,17 +103,25 @@ func (c *Cache) age() time.Duration {
 }
 
 // confirmLoop keeps age below StalenessMax while the store allows it. It calls
-// first after the first attempt. Without a quorum that fails, and reads say so.
+// first after the first attempt. Without a quorum that fails, and reads say so;
+// then it tries again soon, since a server that has just started may only not
+// know its leader yet.
 func (c *Cache) confirmLoop(ctx context.Context, first func()) {
-	for {
-		if err := c.confirm(ctx); err != nil && ctx.Err() == nil {
+	pause := c.cfg.StalenessMax / 4
+	for retry := backoffMin; ; {
+		wait := pause
+		switch err := c.confirm(ctx); {
+		case err == nil:
+			retry = backoffMin
+		case ctx.Err() == nil:
+			wait, retry = min(retry, pause), min(2*retry, backoffMax)
 			c.cfg.Logger.Debug("the cache's age was not confirmed", "error", err)
 		}
 		if first != nil {
 			first()
 			first = nil
 		}
-		if sleep(ctx, c.cfg.StalenessMax/4) != nil {
+		if sleep(ctx, wait) != nil {
 			return
 		}
 	}

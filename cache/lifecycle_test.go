@@ -238,6 +238,27 @@ func TestStalenessMax(t *testing.T) {
 	}
 }
 
+// TestStalenessMax_AfterAStart: a server that starts before it knows the leader
+// serves soon after it does.
+func TestStalenessMax_AfterAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &faulty{Store: newStore(t, memstore.Config{})}
+		put(t, f, entry(1, "e", "/a", "/w"))
+		f.cut.Store(true)
+		c := open(t, f, cache.Config{RefreshInterval: -1})
+		defer c.Close()
+		time.Sleep(time.Second)
+		if _, err := c.View(t.Context(), store.AtLeast(0)); !errors.Is(err, store.ErrStale) {
+			t.Errorf("without a quorum: got error %v, want %v", err, store.ErrStale)
+		}
+		f.cut.Store(false)
+		time.Sleep(time.Second)
+		if _, err := c.View(t.Context(), store.AtLeast(0)); err != nil {
+			t.Errorf("a second after there is one: %v", err)
+		}
+	})
+}
+
 func TestView_Freshness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &faulty{Store: newStore(t, memstore.Config{})}
