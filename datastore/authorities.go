@@ -123,10 +123,10 @@ func taintJWTKey(b *spirev1.Bundle, authorityID string) (*spirev1.PublicKey, err
 		switch {
 		case key.Kid != authorityID:
 			continue
-		case found != nil:
-			return nil, failure(codes.Internal, "another JWT Key found with the same KeyID")
 		case key.TaintedKey:
 			return nil, failure(codes.InvalidArgument, "key is already tainted")
+		case found != nil:
+			return nil, failure(codes.Internal, "another JWT Key found with the same KeyID")
 		}
 		key.TaintedKey, found = true, key
 	}

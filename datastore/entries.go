@@ -94,6 +94,11 @@ func (d *DataStore) UpdateRegistrationEntry(ctx context.Context, e *spirev1.Regi
 			return nil, err
 		}
 		merged := mergeEntry(old.Object, e, mask)
+		if mask.AdditionalAttributes {
+			if err := checkAttributes(merged); err != nil {
+				return nil, err
+			}
+		}
 		if (mask.StoreSvid || mask.Selectors) && merged.StoreSvid && !haveOneType(merged.Selectors) {
 			return nil, errSelectorTypes()
 		}
@@ -189,6 +194,9 @@ func similarEntry(ctx context.Context, tx store.Tx, e *spirev1.RegistrationEntry
 // createEntry stores e, with its event. federatesWith are its trust domains in
 // the order in which the caller gave them.
 func createEntry(ctx context.Context, tx store.Tx, e *spirev1.RegistrationEntry, federatesWith []string, now time.Time) error {
+	if err := checkAttributes(e); err != nil {
+		return err
+	}
 	if _, err := entries.create(ctx, tx, e); err != nil {
 		return err
 	}

@@ -66,8 +66,6 @@ func checkEntryFields(e *spirev1.RegistrationEntry, mask *spirev1.RegistrationEn
 		return errInvalidEntry("JwtSvidTtl is not set")
 	case mask.Selectors && slices.Contains(e.Selectors, nil):
 		return errInvalidEntry("selector is nil")
-	case mask.AdditionalAttributes && attributesSize(e) > attributesBytesMax:
-		return errInvalidEntry(fmt.Sprintf("additional attributes size exceeds the maximum allowed size of %d bytes", attributesBytesMax))
 	}
 	return checkEntryText(e, mask)
 }
@@ -113,6 +111,15 @@ func checkRepetitions(e *spirev1.RegistrationEntry) error {
 		return errUnique("dns_names.registered_entry_id, dns_names.value")
 	}
 	return nil
+}
+
+// checkAttributes refuses additional attributes that are too large. SPIRE looks
+// only where an entry is to be written.
+func checkAttributes(e *spirev1.RegistrationEntry) error {
+	if attributesSize(e) <= attributesBytesMax {
+		return nil
+	}
+	return errInvalidEntry(fmt.Sprintf("additional attributes size exceeds the maximum allowed size of %d bytes", attributesBytesMax))
 }
 
 // attributesSize is how many bytes the additional attributes of e take.

@@ -31,10 +31,17 @@ func (e *statusError) GRPCStatus() *status.Status { return status.New(e.code, e.
 
 func (e *statusError) Unwrap() error { return e.cause }
 
+// Is tells that the error is one made by package status with the same code and
+// text, as those are of each other.
+func (e *statusError) Is(target error) bool { return errors.Is(e.GRPCStatus().Err(), target) }
+
 // failure returns an error with a code and a text, which has no prefix added.
 // What %w stands for is in its chain.
 func failure(code codes.Code, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
+	if errors.Unwrap(err) == nil {
+		return status.Error(code, err.Error())
+	}
 	return &statusError{code: code, message: err.Error(), cause: errors.Unwrap(err)}
 }
 

@@ -17,9 +17,9 @@ import (
 // of their creation, with their selectors if req asks for them. Nodes is not
 // nil.
 func (d *DataStore) ListAttestedNodes(ctx context.Context, req *ListAttestedNodesRequest) (*ListAttestedNodesResponse, error) {
-	page, err := newPage(req.Pagination)
-	if err != nil {
-		return nil, err
+	page, pageErr := newPage(req.Pagination)
+	if pageErr != nil && req.Pagination.PageSize <= 0 {
+		return nil, pageErr
 	}
 	filters, err := nodeFilters(req)
 	if err != nil {
@@ -27,6 +27,9 @@ func (d *DataStore) ListAttestedNodes(ctx context.Context, req *ListAttestedNode
 			err = failure(codes.Unknown, "%w", err)
 		}
 		return nil, err
+	}
+	if pageErr != nil { // of the token: SPIRE reads it last
+		return nil, pageErr
 	}
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*ListAttestedNodesResponse, error) {
 		items, last, err := nodes.list(ctx, tx, query[*spirev1.AttestedNode]{filters: filters, page: page})

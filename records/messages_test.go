@@ -20,6 +20,8 @@ const instant = 1600000000
 
 // messages is what the file of messages holds.
 var messages = []proto.Message{
+	&spirev1.Empty{},
+	&spirev1.AttestationData{Type: "x509", Data: []byte{0x00, 0xff}},
 	&spirev1.Selector{Type: "unix", Value: "uid:0"},
 	&spirev1.Selectors{Entries: []*spirev1.Selector{{Type: "a", Value: "1"}, {Type: "b"}}},
 	&spirev1.Certificate{DerBytes: []byte{0x30, 0x01, 0x00}, TaintedKey: true},

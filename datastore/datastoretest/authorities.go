@@ -175,6 +175,7 @@ func taintJWTKey(e *env) {
 		text string
 	}{
 		{"already tainted", []*spirev1.PublicKey{{Kid: "a", TaintedKey: true}, {Kid: "b"}}, codes.InvalidArgument, "key is already tainted"},
+		{"two, the second already tainted", []*spirev1.PublicKey{{Kid: "a"}, {Kid: "a", TaintedKey: true}}, codes.InvalidArgument, "key is already tainted"},
 		{"two", []*spirev1.PublicKey{{Kid: "a"}, {Kid: "b"}, {Kid: "a", NotAfter: 1}}, codes.Internal, "another JWT Key found with the same KeyID"},
 		{"T32 none", []*spirev1.PublicKey{{Kid: "A"}, {Kid: "b"}}, codes.NotFound, "no JWT Key found with provided key ID"},
 		{"no keys", nil, codes.NotFound, "no JWT Key found with provided key ID"},

@@ -78,6 +78,96 @@ func (AuthorityStatus) EnumDescriptor() ([]byte, []int) {
 	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{0}
 }
 
+// Empty is spire.common.Empty.
+type Empty struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Empty) Reset() {
+	*x = Empty{}
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Empty) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Empty) ProtoMessage() {}
+
+func (x *Empty) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Empty.ProtoReflect.Descriptor instead.
+func (*Empty) Descriptor() ([]byte, []int) {
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{0}
+}
+
+// AttestationData is what a node attests itself with. It is not stored.
+type AttestationData struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttestationData) Reset() {
+	*x = AttestationData{}
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttestationData) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttestationData) ProtoMessage() {}
+
+func (x *AttestationData) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttestationData.ProtoReflect.Descriptor instead.
+func (*AttestationData) Descriptor() ([]byte, []int) {
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AttestationData) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *AttestationData) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // Selector is a property that an attestor found.
 type Selector struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -89,7 +179,7 @@ type Selector struct {
 
 func (x *Selector) Reset() {
 	*x = Selector{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[0]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +191,7 @@ func (x *Selector) String() string {
 func (*Selector) ProtoMessage() {}
 
 func (x *Selector) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[0]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +204,7 @@ func (x *Selector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selector.ProtoReflect.Descriptor instead.
 func (*Selector) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{0}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Selector) GetType() string {
@@ -140,7 +230,7 @@ type Selectors struct {
 
 func (x *Selectors) Reset() {
 	*x = Selectors{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[1]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -152,7 +242,7 @@ func (x *Selectors) String() string {
 func (*Selectors) ProtoMessage() {}
 
 func (x *Selectors) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[1]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -165,7 +255,7 @@ func (x *Selectors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selectors.ProtoReflect.Descriptor instead.
 func (*Selectors) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{1}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Selectors) GetEntries() []*Selector {
@@ -187,7 +277,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[2]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -199,7 +289,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[2]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -212,7 +302,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{2}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Certificate) GetDerBytes() []byte {
@@ -243,7 +333,7 @@ type PublicKey struct {
 
 func (x *PublicKey) Reset() {
 	*x = PublicKey{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[3]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -255,7 +345,7 @@ func (x *PublicKey) String() string {
 func (*PublicKey) ProtoMessage() {}
 
 func (x *PublicKey) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[3]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -268,7 +358,7 @@ func (x *PublicKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublicKey.ProtoReflect.Descriptor instead.
 func (*PublicKey) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{3}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PublicKey) GetPkixBytes() []byte {
@@ -316,7 +406,7 @@ type Bundle struct {
 
 func (x *Bundle) Reset() {
 	*x = Bundle{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[4]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +418,7 @@ func (x *Bundle) String() string {
 func (*Bundle) ProtoMessage() {}
 
 func (x *Bundle) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[4]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +431,7 @@ func (x *Bundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bundle.ProtoReflect.Descriptor instead.
 func (*Bundle) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{4}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Bundle) GetTrustDomainId() string {
@@ -402,7 +492,7 @@ type BundleMask struct {
 
 func (x *BundleMask) Reset() {
 	*x = BundleMask{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[5]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +504,7 @@ func (x *BundleMask) String() string {
 func (*BundleMask) ProtoMessage() {}
 
 func (x *BundleMask) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[5]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +517,7 @@ func (x *BundleMask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleMask.ProtoReflect.Descriptor instead.
 func (*BundleMask) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{5}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BundleMask) GetRootCas() bool {
@@ -495,7 +585,7 @@ type AttestedNode struct {
 
 func (x *AttestedNode) Reset() {
 	*x = AttestedNode{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[6]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +597,7 @@ func (x *AttestedNode) String() string {
 func (*AttestedNode) ProtoMessage() {}
 
 func (x *AttestedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[6]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +610,7 @@ func (x *AttestedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttestedNode.ProtoReflect.Descriptor instead.
 func (*AttestedNode) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{6}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AttestedNode) GetSpiffeId() string {
@@ -603,7 +693,7 @@ type AttestedNodeMask struct {
 
 func (x *AttestedNodeMask) Reset() {
 	*x = AttestedNodeMask{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[7]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -615,7 +705,7 @@ func (x *AttestedNodeMask) String() string {
 func (*AttestedNodeMask) ProtoMessage() {}
 
 func (x *AttestedNodeMask) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[7]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -628,7 +718,7 @@ func (x *AttestedNodeMask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttestedNodeMask.ProtoReflect.Descriptor instead.
 func (*AttestedNodeMask) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{7}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AttestedNodeMask) GetAttestationDataType() bool {
@@ -711,7 +801,7 @@ type RegistrationEntry struct {
 
 func (x *RegistrationEntry) Reset() {
 	*x = RegistrationEntry{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[8]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +813,7 @@ func (x *RegistrationEntry) String() string {
 func (*RegistrationEntry) ProtoMessage() {}
 
 func (x *RegistrationEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[8]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +826,7 @@ func (x *RegistrationEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationEntry.ProtoReflect.Descriptor instead.
 func (*RegistrationEntry) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{8}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RegistrationEntry) GetSelectors() []*Selector {
@@ -860,7 +950,7 @@ type RegistrationEntries struct {
 
 func (x *RegistrationEntries) Reset() {
 	*x = RegistrationEntries{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[9]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +962,7 @@ func (x *RegistrationEntries) String() string {
 func (*RegistrationEntries) ProtoMessage() {}
 
 func (x *RegistrationEntries) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[9]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +975,7 @@ func (x *RegistrationEntries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationEntries.ProtoReflect.Descriptor instead.
 func (*RegistrationEntries) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{9}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RegistrationEntries) GetEntries() []*RegistrationEntry {
@@ -920,7 +1010,7 @@ type RegistrationEntryMask struct {
 
 func (x *RegistrationEntryMask) Reset() {
 	*x = RegistrationEntryMask{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[10]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1022,7 @@ func (x *RegistrationEntryMask) String() string {
 func (*RegistrationEntryMask) ProtoMessage() {}
 
 func (x *RegistrationEntryMask) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[10]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1035,7 @@ func (x *RegistrationEntryMask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationEntryMask.ProtoReflect.Descriptor instead.
 func (*RegistrationEntryMask) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{10}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RegistrationEntryMask) GetSelectors() bool {
@@ -1058,7 +1148,7 @@ type FederationRelationshipMask struct {
 
 func (x *FederationRelationshipMask) Reset() {
 	*x = FederationRelationshipMask{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[11]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1160,7 @@ func (x *FederationRelationshipMask) String() string {
 func (*FederationRelationshipMask) ProtoMessage() {}
 
 func (x *FederationRelationshipMask) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[11]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1173,7 @@ func (x *FederationRelationshipMask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FederationRelationshipMask.ProtoReflect.Descriptor instead.
 func (*FederationRelationshipMask) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{11}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FederationRelationshipMask) GetBundleEndpointUrl() bool {
@@ -1119,7 +1209,7 @@ type CAJournalEntries struct {
 
 func (x *CAJournalEntries) Reset() {
 	*x = CAJournalEntries{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[12]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1221,7 @@ func (x *CAJournalEntries) String() string {
 func (*CAJournalEntries) ProtoMessage() {}
 
 func (x *CAJournalEntries) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[12]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1234,7 @@ func (x *CAJournalEntries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CAJournalEntries.ProtoReflect.Descriptor instead.
 func (*CAJournalEntries) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{12}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CAJournalEntries) GetX509CAs() []*X509CAEntry {
@@ -1188,7 +1278,7 @@ type X509CAEntry struct {
 
 func (x *X509CAEntry) Reset() {
 	*x = X509CAEntry{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[13]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1290,7 @@ func (x *X509CAEntry) String() string {
 func (*X509CAEntry) ProtoMessage() {}
 
 func (x *X509CAEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[13]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1303,7 @@ func (x *X509CAEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use X509CAEntry.ProtoReflect.Descriptor instead.
 func (*X509CAEntry) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{13}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *X509CAEntry) GetSlotId() string {
@@ -1290,7 +1380,7 @@ type JWTKeyEntry struct {
 
 func (x *JWTKeyEntry) Reset() {
 	*x = JWTKeyEntry{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[14]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1392,7 @@ func (x *JWTKeyEntry) String() string {
 func (*JWTKeyEntry) ProtoMessage() {}
 
 func (x *JWTKeyEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[14]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1405,7 @@ func (x *JWTKeyEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JWTKeyEntry.ProtoReflect.Descriptor instead.
 func (*JWTKeyEntry) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JWTKeyEntry) GetSlotId() string {
@@ -1385,7 +1475,7 @@ type WITKeyEntry struct {
 
 func (x *WITKeyEntry) Reset() {
 	*x = WITKeyEntry{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[15]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1487,7 @@ func (x *WITKeyEntry) String() string {
 func (*WITKeyEntry) ProtoMessage() {}
 
 func (x *WITKeyEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[15]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1500,7 @@ func (x *WITKeyEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WITKeyEntry.ProtoReflect.Descriptor instead.
 func (*WITKeyEntry) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WITKeyEntry) GetSlotId() string {
@@ -1472,7 +1562,7 @@ type RegistrationEntry_AdditionalAttributes struct {
 
 func (x *RegistrationEntry_AdditionalAttributes) Reset() {
 	*x = RegistrationEntry_AdditionalAttributes{}
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[16]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1574,7 @@ func (x *RegistrationEntry_AdditionalAttributes) String() string {
 func (*RegistrationEntry_AdditionalAttributes) ProtoMessage() {}
 
 func (x *RegistrationEntry_AdditionalAttributes) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[16]
+	mi := &file_spireraft_spire_v1_spire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1587,7 @@ func (x *RegistrationEntry_AdditionalAttributes) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use RegistrationEntry_AdditionalAttributes.ProtoReflect.Descriptor instead.
 func (*RegistrationEntry_AdditionalAttributes) Descriptor() ([]byte, []int) {
-	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{8, 0}
+	return file_spireraft_spire_v1_spire_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *RegistrationEntry_AdditionalAttributes) GetDisableX509SvidPrefetch() bool {
@@ -1518,7 +1608,11 @@ var File_spireraft_spire_v1_spire_proto protoreflect.FileDescriptor
 
 const file_spireraft_spire_v1_spire_proto_rawDesc = "" +
 	"\n" +
-	"\x1espireraft/spire/v1/spire.proto\x12\x12spireraft.spire.v1\"4\n" +
+	"\x1espireraft/spire/v1/spire.proto\x12\x12spireraft.spire.v1\"\a\n" +
+	"\x05Empty\"9\n" +
+	"\x0fAttestationData\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"4\n" +
 	"\bSelector\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"C\n" +
@@ -1671,39 +1765,41 @@ func file_spireraft_spire_v1_spire_proto_rawDescGZIP() []byte {
 }
 
 var file_spireraft_spire_v1_spire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spireraft_spire_v1_spire_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_spireraft_spire_v1_spire_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_spireraft_spire_v1_spire_proto_goTypes = []any{
 	(AuthorityStatus)(0),                           // 0: spireraft.spire.v1.AuthorityStatus
-	(*Selector)(nil),                               // 1: spireraft.spire.v1.Selector
-	(*Selectors)(nil),                              // 2: spireraft.spire.v1.Selectors
-	(*Certificate)(nil),                            // 3: spireraft.spire.v1.Certificate
-	(*PublicKey)(nil),                              // 4: spireraft.spire.v1.PublicKey
-	(*Bundle)(nil),                                 // 5: spireraft.spire.v1.Bundle
-	(*BundleMask)(nil),                             // 6: spireraft.spire.v1.BundleMask
-	(*AttestedNode)(nil),                           // 7: spireraft.spire.v1.AttestedNode
-	(*AttestedNodeMask)(nil),                       // 8: spireraft.spire.v1.AttestedNodeMask
-	(*RegistrationEntry)(nil),                      // 9: spireraft.spire.v1.RegistrationEntry
-	(*RegistrationEntries)(nil),                    // 10: spireraft.spire.v1.RegistrationEntries
-	(*RegistrationEntryMask)(nil),                  // 11: spireraft.spire.v1.RegistrationEntryMask
-	(*FederationRelationshipMask)(nil),             // 12: spireraft.spire.v1.FederationRelationshipMask
-	(*CAJournalEntries)(nil),                       // 13: spireraft.spire.v1.CAJournalEntries
-	(*X509CAEntry)(nil),                            // 14: spireraft.spire.v1.X509CAEntry
-	(*JWTKeyEntry)(nil),                            // 15: spireraft.spire.v1.JWTKeyEntry
-	(*WITKeyEntry)(nil),                            // 16: spireraft.spire.v1.WITKeyEntry
-	(*RegistrationEntry_AdditionalAttributes)(nil), // 17: spireraft.spire.v1.RegistrationEntry.AdditionalAttributes
+	(*Empty)(nil),                                  // 1: spireraft.spire.v1.Empty
+	(*AttestationData)(nil),                        // 2: spireraft.spire.v1.AttestationData
+	(*Selector)(nil),                               // 3: spireraft.spire.v1.Selector
+	(*Selectors)(nil),                              // 4: spireraft.spire.v1.Selectors
+	(*Certificate)(nil),                            // 5: spireraft.spire.v1.Certificate
+	(*PublicKey)(nil),                              // 6: spireraft.spire.v1.PublicKey
+	(*Bundle)(nil),                                 // 7: spireraft.spire.v1.Bundle
+	(*BundleMask)(nil),                             // 8: spireraft.spire.v1.BundleMask
+	(*AttestedNode)(nil),                           // 9: spireraft.spire.v1.AttestedNode
+	(*AttestedNodeMask)(nil),                       // 10: spireraft.spire.v1.AttestedNodeMask
+	(*RegistrationEntry)(nil),                      // 11: spireraft.spire.v1.RegistrationEntry
+	(*RegistrationEntries)(nil),                    // 12: spireraft.spire.v1.RegistrationEntries
+	(*RegistrationEntryMask)(nil),                  // 13: spireraft.spire.v1.RegistrationEntryMask
+	(*FederationRelationshipMask)(nil),             // 14: spireraft.spire.v1.FederationRelationshipMask
+	(*CAJournalEntries)(nil),                       // 15: spireraft.spire.v1.CAJournalEntries
+	(*X509CAEntry)(nil),                            // 16: spireraft.spire.v1.X509CAEntry
+	(*JWTKeyEntry)(nil),                            // 17: spireraft.spire.v1.JWTKeyEntry
+	(*WITKeyEntry)(nil),                            // 18: spireraft.spire.v1.WITKeyEntry
+	(*RegistrationEntry_AdditionalAttributes)(nil), // 19: spireraft.spire.v1.RegistrationEntry.AdditionalAttributes
 }
 var file_spireraft_spire_v1_spire_proto_depIdxs = []int32{
-	1,  // 0: spireraft.spire.v1.Selectors.entries:type_name -> spireraft.spire.v1.Selector
-	3,  // 1: spireraft.spire.v1.Bundle.root_cas:type_name -> spireraft.spire.v1.Certificate
-	4,  // 2: spireraft.spire.v1.Bundle.jwt_signing_keys:type_name -> spireraft.spire.v1.PublicKey
-	4,  // 3: spireraft.spire.v1.Bundle.wit_signing_keys:type_name -> spireraft.spire.v1.PublicKey
-	1,  // 4: spireraft.spire.v1.AttestedNode.selectors:type_name -> spireraft.spire.v1.Selector
-	1,  // 5: spireraft.spire.v1.RegistrationEntry.selectors:type_name -> spireraft.spire.v1.Selector
-	17, // 6: spireraft.spire.v1.RegistrationEntry.additional_attributes:type_name -> spireraft.spire.v1.RegistrationEntry.AdditionalAttributes
-	9,  // 7: spireraft.spire.v1.RegistrationEntries.entries:type_name -> spireraft.spire.v1.RegistrationEntry
-	14, // 8: spireraft.spire.v1.CAJournalEntries.x509CAs:type_name -> spireraft.spire.v1.X509CAEntry
-	15, // 9: spireraft.spire.v1.CAJournalEntries.jwtKeys:type_name -> spireraft.spire.v1.JWTKeyEntry
-	16, // 10: spireraft.spire.v1.CAJournalEntries.witKeys:type_name -> spireraft.spire.v1.WITKeyEntry
+	3,  // 0: spireraft.spire.v1.Selectors.entries:type_name -> spireraft.spire.v1.Selector
+	5,  // 1: spireraft.spire.v1.Bundle.root_cas:type_name -> spireraft.spire.v1.Certificate
+	6,  // 2: spireraft.spire.v1.Bundle.jwt_signing_keys:type_name -> spireraft.spire.v1.PublicKey
+	6,  // 3: spireraft.spire.v1.Bundle.wit_signing_keys:type_name -> spireraft.spire.v1.PublicKey
+	3,  // 4: spireraft.spire.v1.AttestedNode.selectors:type_name -> spireraft.spire.v1.Selector
+	3,  // 5: spireraft.spire.v1.RegistrationEntry.selectors:type_name -> spireraft.spire.v1.Selector
+	19, // 6: spireraft.spire.v1.RegistrationEntry.additional_attributes:type_name -> spireraft.spire.v1.RegistrationEntry.AdditionalAttributes
+	11, // 7: spireraft.spire.v1.RegistrationEntries.entries:type_name -> spireraft.spire.v1.RegistrationEntry
+	16, // 8: spireraft.spire.v1.CAJournalEntries.x509CAs:type_name -> spireraft.spire.v1.X509CAEntry
+	17, // 9: spireraft.spire.v1.CAJournalEntries.jwtKeys:type_name -> spireraft.spire.v1.JWTKeyEntry
+	18, // 10: spireraft.spire.v1.CAJournalEntries.witKeys:type_name -> spireraft.spire.v1.WITKeyEntry
 	0,  // 11: spireraft.spire.v1.X509CAEntry.status:type_name -> spireraft.spire.v1.AuthorityStatus
 	0,  // 12: spireraft.spire.v1.JWTKeyEntry.status:type_name -> spireraft.spire.v1.AuthorityStatus
 	0,  // 13: spireraft.spire.v1.WITKeyEntry.status:type_name -> spireraft.spire.v1.AuthorityStatus
@@ -1719,14 +1815,14 @@ func file_spireraft_spire_v1_spire_proto_init() {
 	if File_spireraft_spire_v1_spire_proto != nil {
 		return
 	}
-	file_spireraft_spire_v1_spire_proto_msgTypes[8].OneofWrappers = []any{}
+	file_spireraft_spire_v1_spire_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_spire_v1_spire_proto_rawDesc), len(file_spireraft_spire_v1_spire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
