@@ -226,6 +226,15 @@ func createEntryNormalizesAttributes(e *env) {
 	_, err = e.CreateRegistrationEntry(e.ctx(), entry)
 	e.failsAs(err, codes.InvalidArgument,
 		invalidEntry+"additional attributes size exceeds the maximum allowed size of 65535 bytes")
+	absent := workload("absent", "a:1")
+	absent.AdditionalAttributes = entry.AdditionalAttributes
+	_, err = e.UpdateRegistrationEntry(e.ctx(), absent, nil) // that there is none comes first
+	e.isNotFound(err)
+	similar := workload("a", "a:1")
+	similar.AdditionalAttributes = entry.AdditionalAttributes
+	if _, existing, err := e.CreateOrReturnRegistrationEntry(e.ctx(), similar); err != nil || !existing {
+		e.Errorf("a similar entry with attributes that are too large: existing %v, error %v", existing, err)
+	}
 	entry.AdditionalAttributes = unknown(65535 - 4)
 	if got, err = e.CreateRegistrationEntry(e.ctx(), entry); err != nil || got.AdditionalAttributes == nil {
 		e.Errorf("attributes of 65535 bytes: %v", err)

@@ -36,8 +36,8 @@ func (e *env) failsAs(err error, code codes.Code, text string) {
 	if full := "rpc error: code = " + code.String() + " desc = " + text; !isStatus || err.Error() != full {
 		e.Errorf("got error %q (a status: %v), want %q", err, isStatus, full)
 	}
-	if got := status.Code(err); got != code {
-		e.Errorf("got code %v, want %v", got, code)
+	if got := status.Code(err); got != code || !errors.Is(err, status.Error(code, text)) {
+		e.Errorf("got %v with code %v, which is no %v %q to errors.Is", err, got, code, text)
 	}
 }
 

@@ -102,7 +102,10 @@ func (e *env) checkWrongSelectors() {
 		{bySelectorList("a:1", 9), codes.Unknown, `datastore-sql: unhandled match behavior '\t'`},
 		{bySelectorList("a:1", -1), codes.Unknown, `datastore-sql: unhandled match behavior '�'`},
 	}
+	badToken := &datastore.Pagination{PageSize: 1, Token: "x"} // is looked at last
 	for _, test := range tests {
+		_, err := e.ListAttestedNodes(e.ctx(), &datastore.ListAttestedNodesRequest{BySelectorMatch: test.by, Pagination: badToken})
+		e.failsAs(err, test.code, test.text)
 		got, err := e.ListAttestedNodes(e.ctx(), &datastore.ListAttestedNodesRequest{BySelectorMatch: test.by})
 		e.failsAs(err, test.code, test.text)
 		same(e, got, nil, "list")
