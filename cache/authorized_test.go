@@ -130,32 +130,6 @@ func TestAliases_RarestSelector(t *testing.T) {
 	}
 }
 
-// TestVisitAuthorized_AllocatesNothing goes for large answers too.
-func TestVisitAuthorized_AllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes pools forget")
-	}
-	s := newStore(t, memstore.Config{})
-	put(t, s, node(1, "/agent", "x")...)
-	put(t, s, entry(1, "alias", "/spire/server", "/group", "x"))
-	for i := range uint64(600) {
-		put(t, s, entry(i+2, fmt.Sprint("e", i), "/group", fmt.Sprint("/w/", i)), entry(i+1000, fmt.Sprint("f", i), fmt.Sprint("/w/", i), "/x"))
-	}
-	v := view(t, open(t, s, cache.Config{}), 0)
-	agent := spiffeid.RequireFromString(id("/agent"))
-	visited := 0
-	visit := func(*spirev1.RegistrationEntry) bool { visited++; return true }
-	wanted := []string{"e1", "f500", "alias"}
-	n := testing.AllocsPerRun(100, func() {
-		visited = 0
-		v.VisitAuthorized(agent, visit)
-		v.VisitAuthorizedOf(agent, wanted, visit)
-	})
-	if n > 0.5 || visited != 1202 {
-		t.Errorf("a visit of %d entries made %v allocations, want 1202 and none", visited, n)
-	}
-}
-
 // TestLargeParent adds and removes children of one parent, far more than one
 // piece of a list holds, while older views stay as they were.
 func TestLargeParent(t *testing.T) {
