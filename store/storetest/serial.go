@@ -133,7 +133,7 @@ func (e *env) replay(txs []*serialTx) {
 	for _, rev := range slices.Sorted(maps.Keys(byRevision)) {
 		// At most one of them made the revision; the others came behind it.
 		group := byRevision[rev]
-		if i := slices.IndexFunc(group, func(tx *serialTx) bool { return tx.changes(state) }); i > 0 {
+		if i := makerOf(group, state); i > 0 {
 			group[0], group[i] = group[i], group[0]
 		}
 		for i, tx := range group {
@@ -144,13 +144,7 @@ func (e *env) replay(txs []*serialTx) {
 				e.Errorf("worker %d, round %d is not the only transaction of revision %d", tx.worker, tx.round, rev)
 			}
 			e.replayReads(tx, state)
-			for key, value := range tx.writes {
-				if value == "" {
-					delete(state, key)
-				} else {
-					state[key] = value
-				}
-			}
+			tx.apply(state)
 		}
 	}
 	var left []string
@@ -158,6 +152,32 @@ func (e *env) replay(txs []*serialTx) {
 		left = append(left, key+"="+state[key])
 	}
 	e.equalList(e.get(1, e.all()), strings.Join(left, " "), "what is left")
+}
+
+// makerOf returns the place in group of the transaction that made their revision
+// on state: the one behind which none of the others changes anything. Another
+// may seem to, if it deletes a key that the maker has deleted before it. It
+// returns -1 where there is no such transaction.
+func makerOf(group []*serialTx, state map[string]string) int {
+	return slices.IndexFunc(group, func(tx *serialTx) bool {
+		if !tx.changes(state) {
+			return false
+		}
+		after := maps.Clone(state)
+		tx.apply(after)
+		return !slices.ContainsFunc(group, func(other *serialTx) bool { return other != tx && other.changes(after) })
+	})
+}
+
+// apply does to state what tx writes.
+func (tx *serialTx) apply(state map[string]string) {
+	for key, value := range tx.writes {
+		if value == "" {
+			delete(state, key)
+		} else {
+			state[key] = value
+		}
+	}
 }
 
 // changes tells whether tx makes a revision on state.
