@@ -17,12 +17,12 @@ func TestMakerOf(t *testing.T) {
 		group []*serialTx
 		want  int
 	}{
-		"alone":                      {[]*serialTx{writes("x", "1")}, 0},
-		"none changes anything":      {[]*serialTx{writes("absent", "")}, -1},
-		"the other deletes nothing":  {[]*serialTx{writes("absent", ""), writes("x", "1")}, 1},
-		"both delete the same":       {[]*serialTx{writes("k", ""), writes("k", "", "x", "1")}, 1},
-		"both change something":      {[]*serialTx{writes("x", "1"), writes("y", "1")}, -1},
-		"one deletes what one puts":  {[]*serialTx{writes("k", ""), writes("k", "1")}, -1},
+		"alone":                     {[]*serialTx{writes("x", "1")}, 0},
+		"none changes anything":     {[]*serialTx{writes("absent", "")}, -1},
+		"the other deletes nothing": {[]*serialTx{writes("absent", ""), writes("x", "1")}, 1},
+		"both delete the same":      {[]*serialTx{writes("k", ""), writes("k", "", "x", "1")}, 1},
+		"both change something":     {[]*serialTx{writes("x", "1"), writes("y", "1")}, -1},
+		"one deletes what one puts": {[]*serialTx{writes("k", ""), writes("k", "1")}, -1},
 	} {
 		if got := makerOf(c.group, state); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
