@@ -155,18 +155,36 @@ func (e *env) replay(txs []*serialTx) {
 }
 
 // makerOf returns the place in group of the transaction that made their revision
-// on state: the one behind which none of the others changes anything. Another
-// may seem to, if it deletes a key that the maker has deleted before it. It
+// on state: the one that reads what is there, and behind which the others read
+// what is there then and change nothing. By its writes alone another may seem to
+// have made it, if it deletes a key that the maker has deleted before it. It
 // returns -1 where there is no such transaction.
 func makerOf(group []*serialTx, state map[string]string) int {
 	return slices.IndexFunc(group, func(tx *serialTx) bool {
-		if !tx.changes(state) {
+		if !tx.changes(state) || !tx.sees(state) {
 			return false
 		}
 		after := maps.Clone(state)
 		tx.apply(after)
-		return !slices.ContainsFunc(group, func(other *serialTx) bool { return other != tx && other.changes(after) })
+		return !slices.ContainsFunc(group, func(other *serialTx) bool {
+			return other != tx && (other.changes(after) || !other.sees(after))
+		})
 	})
+}
+
+// sees tells whether tx has read what is in state.
+func (tx *serialTx) sees(state map[string]string) bool {
+	return !slices.ContainsFunc(tx.reads, func(r serialRead) bool { return !slices.Equal(r.found, r.on(state)) })
+}
+
+// on returns what the read finds in state.
+func (r serialRead) on(state map[string]string) (found []string) {
+	for _, key := range slices.Sorted(maps.Keys(state)) {
+		if key >= r.from && key < r.to && (r.limit == 0 || len(found) < r.limit) {
+			found = append(found, key+"="+state[key])
+		}
+	}
+	return found
 }
 
 // apply does to state what tx writes.
@@ -192,13 +210,7 @@ func (tx *serialTx) changes(state map[string]string) bool {
 
 func (e *env) replayReads(tx *serialTx, state map[string]string) {
 	for _, r := range tx.reads {
-		var want []string
-		for _, key := range slices.Sorted(maps.Keys(state)) {
-			if key >= r.from && key < r.to && (r.limit == 0 || len(want) < r.limit) {
-				want = append(want, key+"="+state[key])
-			}
-		}
-		e.equalList(r.found, strings.Join(want, " "), "worker %d, round %d, from snapshot %d committed at %d, reads %q to %q, at most %d",
+		e.equalList(r.found, strings.Join(r.on(state), " "), "worker %d, round %d, from snapshot %d committed at %d, reads %q to %q, at most %d",
 			tx.worker, tx.round, tx.snapshot, tx.committed, r.from, r.to, r.limit)
 	}
 }
