@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -391,27 +392,29 @@ func TestOpen_ChangeBehindTheListing(t *testing.T) {
 // TestOpen_ShortHistory writes several times as much during a listing as the
 // store keeps of its history.
 func TestOpen_ShortHistory(t *testing.T) {
-	a := &ahead{Store: newStore(t, memstore.Config{HistoryBytesMax: 2000})}
-	for i := range uint64(3) {
-		put(t, a, entry(i+1, fmt.Sprint(i), "/a", "/w"), pair(records.Nodes, i+1, &spirev1.AttestedNode{SpiffeId: id(fmt.Sprint("/", i))}))
-		put(t, a, nodeSelectors(i+1, "/a", "x"), pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first"}))
-	}
-	segments := 0
-	a.began = func() {
-		if segments++; segments == 1 {
-			return // the watch begins after it
+	synctest.Test(t, func(t *testing.T) {
+		a := &ahead{Store: newStore(t, memstore.Config{HistoryBytesMax: 2000})}
+		for i := range uint64(3) {
+			put(t, a, entry(i+1, fmt.Sprint(i), "/a", "/w"), pair(records.Nodes, i+1, &spirev1.AttestedNode{SpiffeId: id(fmt.Sprint("/", i))}))
+			put(t, a, nodeSelectors(i+1, "/a", "x"), pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first"}))
 		}
-		for i := range 10 {
-			put(t, a, pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first", RefreshHint: int64(i)}))
-			put(t, a, pair(records.Bundles, 2, &spirev1.Bundle{TrustDomainId: fmt.Sprint(i), RootCas: []*spirev1.Certificate{{DerBytes: make([]byte, 300)}}}))
-			time.Sleep(10 * time.Millisecond)
+		segments := 0
+		a.began = func() {
+			if segments++; segments == 1 {
+				return // the watch begins after it
+			}
+			for i := range 10 {
+				put(t, a, pair(records.Bundles, 1, &spirev1.Bundle{TrustDomainId: "first", RefreshHint: int64(i)}))
+				put(t, a, pair(records.Bundles, 2, &spirev1.Bundle{TrustDomainId: fmt.Sprint(i), RootCas: []*spirev1.Certificate{{DerBytes: make([]byte, 300)}}}))
+				time.Sleep(10 * time.Millisecond) // until the watch is drained: the time is the bubble's
+			}
 		}
-	}
-	v, err := cache.FirstView(t.Context(), a, cache.Config{TrustDomain: td}, 0)
-	if err != nil {
-		t.Fatalf("open: %v", err)
-	}
-	if segments != 4 || v.Size(cache.KindBundle) != 11 {
-		t.Errorf("%d segments and %d bundles, want 4 segments, so one listing, and 11 bundles", segments, v.Size(cache.KindBundle))
-	}
+		v, err := cache.FirstView(t.Context(), a, cache.Config{TrustDomain: td}, 0)
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		if segments != 4 || v.Size(cache.KindBundle) != 11 {
+			t.Errorf("%d segments and %d bundles, want 4 segments, so one listing, and 11 bundles", segments, v.Size(cache.KindBundle))
+		}
+	})
 }
