@@ -1,9 +1,10 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
 
-	"go.etcd.io/bbolt"
+	"github.com/spire-raft/spire-raft/internal/boltfile"
 
 	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 	"github.com/spire-raft/spire-raft/store"
@@ -84,21 +85,37 @@ type Result struct {
 	Detail string
 }
 
-// Apply applies entries in order and makes them durable, all in one database
-// transaction. It returns the results of each entry's commands, none for a
-// configuration. Entries at or below the applied index are skipped and have nil
-// results: a replay after a crash is harmless. It keeps nothing of entries.
+// Apply applies entries in order. It returns the results of each entry's
+// commands, none for a configuration. Entries at or below the applied index are
+// skipped and have nil results: a replay after a crash is harmless. It keeps
+// nothing of entries.
+//
+// What is applied is visible, and reaches the disk later: see [Machine.Flush]
+// and [Options.FlushBytes]. Apply waits for the disk only where that is slower
+// than entries come.
 //
 // An error stops the machine, and every later call returns it; it never means
 // that a command was rejected, which is a Result. Where an entry can't be
 // applied, because it is damaged or of a later version ([ErrTooNew]), those
-// before it are applied all the same. After any other error it is not known
-// what was written, and the results must be taken as unknown outcomes.
+// before it are applied all the same. After any other error the results must be
+// taken as unknown outcomes.
 //
 // Calls are serialised with each other and with Install.
 func (m *Machine) Apply(entries []Entry) ([][]Result, error) {
+	results, err := m.apply(entries)
+	if err == nil && m.opts.FlushBytes < 0 {
+		err = m.Flush()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+func (m *Machine) apply(entries []Entry) ([][]Result, error) {
 	m.applyMu.Lock()
 	defer m.applyMu.Unlock()
+	m.makeRoom()
 	if err := m.usable(); err != nil {
 		return nil, err
 	}
@@ -112,6 +129,7 @@ func (m *Machine) Apply(entries []Entry) ([][]Result, error) {
 	if workErr != nil {
 		return nil, m.fail(workErr)
 	}
+	m.flushIfFull()
 	return results, nil
 }
 
@@ -173,13 +191,17 @@ func (w *workEntry) decode() error {
 	}
 }
 
-// commit applies work in one database transaction and publishes it.
-func (m *Machine) commit(work []workEntry, results [][]Result) error {
-	m.scratch.arena.reset()
+// commit applies work to the newest layer and publishes it. After an error that
+// layer has some of it, so it is never written.
+func (m *Machine) commit(work []workEntry, results [][]Result) (err error) {
+	tx, err := m.db.begin()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
 	hashes := make([]indexHash, 0, len(work))
-	var next state
-	txid, err := m.writer.update(func(tx *bbolt.Tx) error {
-		b, err := newBatch(tx, m.state, m.scratch)
+	err = boltfile.Guard("apply", func() error {
+		b, err := newBatch(tx, [layersMax]*layer{m.active, m.frozen}, m.state, m.scratch)
 		if err != nil {
 			return err
 		}
@@ -190,17 +212,14 @@ func (m *Machine) commit(work []workEntry, results [][]Result) error {
 			}
 			hashes = append(hashes, indexHash{w.Index, b.state.hash()})
 		}
-		next = b.state
-		return b.finish()
+		m.state = b.state
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	m.state = next
-	position := next.position()
-	m.db.newest.Store(&committed{txid: txid, position: position})
 	m.hashes.add(hashes)
-	m.publish(&position)
+	m.publish()
 	return nil
 }
 
@@ -208,7 +227,8 @@ func (m *Machine) commit(work []workEntry, results [][]Result) error {
 func (b *batch) entry(w *workEntry) ([]Result, error) {
 	b.state.index, b.state.term = w.Index, w.Term
 	if w.Kind == EntryConfiguration {
-		return nil, b.configure(w.Index, w.Data)
+		b.configure(w.Index, w.Data)
+		return nil, nil
 	}
 	results := make([]Result, len(w.commands))
 	for i, c := range w.commands {

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"go.etcd.io/bbolt"
@@ -8,11 +9,12 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// batch is the state while entries are applied to it, in one database
-// transaction. Nothing of it is visible before the transaction commits.
+// batch is the state while entries are applied to it. What it changes goes to
+// the newest layer, of which views have copies, so nothing of it is visible
+// before it is published.
 type batch struct {
-	tx      *bbolt.Tx
 	buckets [bucketConfiguration]bucket
+	layer   *layer
 	state   state
 	scratch *scratch
 }
@@ -27,43 +29,32 @@ type scratch struct {
 	ranges  []store.Range
 }
 
-// newBatch begins a batch in tx on the state s.
-func newBatch(tx *bbolt.Tx, s state, scratch *scratch) (*batch, error) {
-	b := &batch{tx: tx, state: s, scratch: scratch}
+// newBatch begins a batch on the state s, of which tx has what the layers have
+// not. The first layer takes the changes.
+func newBatch(tx *bbolt.Tx, layers [layersMax]*layer, s state, scratch *scratch) (*batch, error) {
+	b := &batch{layer: layers[0], state: s, scratch: scratch}
 	for id := range b.buckets {
 		var err error
-		if b.buckets[id], err = openBucket(tx, bucketID(id)); err != nil {
+		if b.buckets[id], err = openBucket(tx, bucketID(id), layers); err != nil {
 			return nil, err
 		}
 	}
-	// Revisions only ever go to the end, and split pages need no room for more.
-	b.buckets[bucketHistory].bolt.FillPercent = 0.95
 	return b, nil
 }
 
-// finish stores the state. The transaction can be committed then.
-func (b *batch) finish() error {
-	body, err := b.state.encode()
-	if err != nil {
-		return err
-	}
-	return putMeta(b.tx, keyState, body)
-}
-
 // put stores a sealed record in place of old, the body there, nil if there is
-// none.
-func (b *batch) put(id bucketID, key, old, body []byte) error {
+// none. It keeps key.
+func (b *batch) put(id bucketID, key, old, body []byte) {
 	b.forget(id, key, old)
 	d := b.scratch.hasher.record(key, nil, body)
 	b.state.sums[id].add(&d)
-	record := appendSealed(b.scratch.arena.take(sealBytes+len(body)), id, key, body)
-	return b.buckets[id].bolt.Put(key, record)
+	b.layer.put(id, key, appendSealed(b.scratch.arena.take(sealBytes+len(body)), id, key, body))
 }
 
-// remove deletes the record of key, whose body is old.
-func (b *batch) remove(id bucketID, key, old []byte) error {
+// remove deletes the record of key, whose body is old. It keeps key.
+func (b *batch) remove(id bucketID, key, old []byte) {
 	b.forget(id, key, old)
-	return b.buckets[id].bolt.Delete(key)
+	b.layer.put(id, key, nil)
 }
 
 func (b *batch) forget(id bucketID, key, old []byte) {
@@ -74,8 +65,7 @@ func (b *batch) forget(id bucketID, key, old []byte) {
 	b.state.sums[id].sub(&d)
 }
 
-// putPair stores a pair and tells whether its key was there. A nil value is an
-// empty one.
+// putPair stores a pair. A nil value is an empty one. It keeps key.
 func (b *batch) putPair(key, value []byte, rev store.Revision) error {
 	if _, err := b.forgetPair(key); err != nil {
 		return err
@@ -83,16 +73,18 @@ func (b *batch) putPair(key, value []byte, rev store.Revision) error {
 	record := appendKV(b.scratch.arena.take(kvHeadBytes+len(value)), key, rev, value)
 	d := b.scratch.hasher.record(key, record[sealBytes:12], value)
 	b.state.sums[bucketKV].add(&d)
-	return b.buckets[bucketKV].bolt.Put(key, record)
+	b.layer.put(bucketKV, key, record)
+	return nil
 }
 
-// removePair deletes a pair and tells whether its key was there.
+// removePair deletes a pair and tells whether its key was there. It keeps key.
 func (b *batch) removePair(key []byte) (bool, error) {
 	found, err := b.forgetPair(key)
 	if err != nil || !found {
 		return false, err
 	}
-	return true, b.buckets[bucketKV].bolt.Delete(key)
+	b.layer.put(bucketKV, key, nil)
+	return true, nil
 }
 
 func (b *batch) forgetPair(key []byte) (found bool, err error) {
@@ -119,28 +111,24 @@ func (b *batch) modRevision(key []byte) (store.Revision, error) {
 }
 
 // configure stores a configuration.
-func (b *batch) configure(index uint64, data []byte) error {
-	old, err := metaRecord(b.tx, keyConfiguration)
-	if err != nil {
-		return err
-	}
-	b.forget(bucketConfiguration, keyConfiguration, old)
+func (b *batch) configure(index uint64, data []byte) {
+	b.forget(bucketConfiguration, keyConfiguration, b.state.configuration)
 	d := b.scratch.hasher.record(keyConfiguration, nil, data)
 	b.state.sums[bucketConfiguration].add(&d)
 	b.state.configurationIndex = index
-	return putMeta(b.tx, keyConfiguration, data)
+	b.state.configuration = bytes.Clone(data)
 }
 
 func uint64Bytes(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// arena hands out memory that stays valid until reset: bbolt keeps the values
-// it is given until it has written them.
+// arena hands out memory in pieces of large chunks. A chunk lives as long as
+// any of its pieces.
 type arena struct {
 	chunk []byte
 }
 
 const (
-	arenaChunkBytes = 1 << 20
+	arenaChunkBytes = 256 << 10
 
 	// arenaShareMax is the largest piece that is taken from a chunk.
 	arenaShareMax = arenaChunkBytes / 8
@@ -158,6 +146,3 @@ func (a *arena) take(n int) []byte {
 	a.chunk = a.chunk[:at+n]
 	return a.chunk[at : at : at+n]
 }
-
-// reset takes back what was handed out.
-func (a *arena) reset() { a.chunk = a.chunk[:0] }

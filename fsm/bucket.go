@@ -3,90 +3,55 @@ package fsm
 import (
 	"bytes"
 
+	"github.com/tidwall/btree"
 	"go.etcd.io/bbolt"
 )
 
-// bucket is one bucket within a database transaction.
+// bucket is the records of one bucket at one time: those of the database file,
+// and over them the layers of changes that are not in it yet. A record in a
+// layer hides those of its key below, a deletion too.
 type bucket struct {
-	id     bucketID
-	bolt   *bbolt.Bucket
-	cursor *bbolt.Cursor
+	id   bucketID
+	over [layersMax]*tree // newest first, nil where there is none
+	file fileBucket
+
+	// here is the key that seek or next has returned last. The cursors of the
+	// trees that have more, and of the file, stand at it or behind.
+	here    []byte
+	cursors []treeCursor // newest first
 }
 
-func openBucket(tx *bbolt.Tx, id bucketID) (bucket, error) {
+// treeCursor goes through a tree.
+type treeCursor struct {
+	iter btree.IterG[item]
+	item item // nil key behind the end
+}
+
+func openBucket(tx *bbolt.Tx, id bucketID, layers [layersMax]*layer) (bucket, error) {
 	b := tx.Bucket([]byte(id.String()))
 	if b == nil {
 		return bucket{}, corrupt(id, nil, "the bucket is missing")
 	}
-	return bucket{id: id, bolt: b, cursor: b.Cursor()}, nil
+	out := bucket{id: id, file: fileBucket{id: id, cursor: b.Cursor()}}
+	for i, l := range layers {
+		if l != nil {
+			out.over[i] = l.trees[id]
+		}
+	}
+	return out, nil
 }
 
 // find returns the record of key, not verified, or nil.
 func (b *bucket) find(key []byte) ([]byte, error) {
-	at, record := b.cursor.Seek(key)
-	if bytes.Equal(at, key) {
-		return record, nil
-	}
-	_, err := b.verifyGap(key, at, record)
-	return nil, err
-}
-
-// seek returns the first key at or behind the given one, and its record, not
-// verified, or nil. The cursor is there then.
-func (b *bucket) seek(key []byte) (at, record []byte, err error) {
-	at, record = b.cursor.Seek(key)
-	if bytes.Equal(at, key) && at != nil {
-		return at, record, nil
-	}
-	first, err := b.verifyGap(key, at, record)
-	if err != nil {
-		return nil, nil, err
-	}
-	if first {
-		b.cursor.First()
-	} else {
-		b.cursor.Next()
-	}
-	return at, record, nil
-}
-
-// verifyGap verifies that there is no key, where Seek has found the one behind
-// it, or nil. The neighbours must be on the right sides of key and pass their
-// checksums: otherwise a damaged key, of a record or in the index above, would
-// make the search miss. It moves the cursor to the key before; first tells that
-// there is none.
-func (b *bucket) verifyGap(key, behind, record []byte) (first bool, err error) {
-	if behind != nil {
-		if bytes.Compare(behind, key) < 0 {
-			return false, corrupt(b.id, behind, "the key is out of order")
+	for _, t := range b.over {
+		if t == nil {
+			continue
 		}
-		if err := verifyHead(b.id, behind, record); err != nil {
-			return false, err
+		if it, ok := t.Get(item{key: key}); ok {
+			return it.record, nil
 		}
 	}
-	before, record := b.cursor.Prev()
-	if before == nil {
-		return true, nil
-	}
-	if bytes.Compare(before, key) >= 0 {
-		return false, corrupt(b.id, before, "the key is out of order")
-	}
-	return false, verifyHead(b.id, before, record)
-}
-
-// verifyHead checks a record as far as its key goes.
-func verifyHead(b bucketID, key, record []byte) error {
-	switch b {
-	case bucketKV:
-		_, err := openKVHead(key, record)
-		return err
-	case bucketHistory:
-		_, _, err := openHistoryIndex(key, record)
-		return err
-	default:
-		_, err := openSealed(b, key, record)
-		return err
-	}
+	return b.file.find(key)
 }
 
 // findSealed returns the body of key's record, or nil. An empty body isn't nil.
@@ -96,4 +61,72 @@ func (b *bucket) findSealed(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	return openSealed(b.id, key, record)
+}
+
+// seek returns the first key at or behind the given one, and its record, not
+// verified, or nil.
+func (b *bucket) seek(key []byte) (at, record []byte, err error) {
+	b.cursors = b.cursors[:0]
+	for _, t := range b.over {
+		if t == nil || t.Len() == 0 {
+			continue
+		}
+		c := treeCursor{iter: t.Iter()}
+		if c.iter.Seek(item{key: key}) {
+			c.item = c.iter.Item()
+			b.cursors = append(b.cursors, c)
+		}
+	}
+	if err := b.file.seek(key); err != nil {
+		return nil, nil, err
+	}
+	return b.settle()
+}
+
+// next returns the key behind the one that seek or next has returned last, and
+// its record, not verified, or nil.
+func (b *bucket) next() (at, record []byte, err error) {
+	if err := b.step(); err != nil {
+		return nil, nil, err
+	}
+	return b.settle()
+}
+
+// step moves the cursors that stand at here.
+func (b *bucket) step() error {
+	for i := range b.cursors {
+		c := &b.cursors[i]
+		if c.item.key == nil || !bytes.Equal(c.item.key, b.here) {
+			continue
+		}
+		c.item = item{}
+		if c.iter.Next() {
+			c.item = c.iter.Item()
+		}
+	}
+	if len(b.cursors) == 0 || bytes.Equal(b.file.at, b.here) {
+		return b.file.next()
+	}
+	return nil
+}
+
+// settle moves to the first key that the cursors stand at or behind and that
+// was not deleted, and returns it with its newest record.
+func (b *bucket) settle() (at, record []byte, err error) {
+	for {
+		at, record = b.file.at, b.file.record
+		for i := len(b.cursors) - 1; i >= 0; i-- { // the newest has the last word
+			it := &b.cursors[i].item
+			if it.key != nil && (at == nil || bytes.Compare(it.key, at) <= 0) {
+				at, record = it.key, it.record
+			}
+		}
+		b.here = at
+		if at == nil || record != nil {
+			return at, record, nil
+		}
+		if err := b.step(); err != nil {
+			return nil, nil, err
+		}
+	}
 }

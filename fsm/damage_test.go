@@ -33,7 +33,7 @@ type originalState struct {
 func newOriginal(t *testing.T) *original {
 	t.Helper()
 	dir := t.TempDir()
-	m := openIn(t, dir)
+	m := openWith(t, written(dir))
 	populate(t, m)
 	for i := range 40 {
 		var cmds [][]byte
@@ -72,7 +72,7 @@ func (o *original) try(t *testing.T, dir string, file []byte, what string) (foun
 	if err := os.WriteFile(filepath.Join(dir, "state.db"), file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := fsm.Open(options(dir))
+	m, err := fsm.Open(written(dir))
 	if err != nil {
 		if !errors.Is(err, store.ErrCorrupt) {
 			t.Errorf("%s: Open returned %v", what, err)
@@ -214,7 +214,7 @@ func TestDamage_WhileOpen(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			m := openIn(t, dir)
+			m := openWith(t, written(dir))
 			// The events are gone from the history, but for the last.
 			apply(t, m, writes(t, put("key/a", "1"), put("key/b", "the-value"), put("key/c", "3")), fsm.EncodeSetHistoryBudget(0))
 			apply(t, m, writes(t, put("e", "an-event")))
@@ -348,7 +348,7 @@ func TestDamage_LostWrites(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			m := openIn(t, dir)
+			m := openWith(t, written(dir))
 			apply(t, m, fsm.EncodeSetHistoryBudget(0), writes(t, put("filler", strings.Repeat("f", 2000))))
 			path := filepath.Join(dir, "state.db")
 			var files [2][]byte
@@ -368,7 +368,7 @@ func TestDamage_LostWrites(t *testing.T) {
 			for at := 2 * 4096; at < int(used); at += 4096 {
 				for _, page := range earlier(files[0], newest[at:at+4096]) {
 					writeState(t, dir, slices.Concat(newest[:at], page, newest[at+4096:]))
-					m, openErr := fsm.Open(options(dir))
+					m, openErr := fsm.Open(written(dir))
 					err := c.found(m, openErr)
 					if m != nil {
 						if err == nil && !unused(t, m, c.write(1)) {

@@ -35,15 +35,6 @@ type database struct {
 
 	// closed is called when the last reference is gone and bolt is closed.
 	closed func(error)
-
-	// newest is the newest committed position, together with the id of the
-	// transaction that committed it.
-	newest atomic.Pointer[committed]
-}
-
-type committed struct {
-	txid     int
-	position Position
 }
 
 func (d *database) acquire() { d.refs.Add(1) }
@@ -59,25 +50,25 @@ func (d *database) view(what string, fn func(*bbolt.Tx) error) error {
 	return boltfile.Guard(what, func() error { return d.bolt.View(fn) })
 }
 
-// writer makes what is done to the state durable. The one there is commits, and
-// syncs, a database transaction for each batch; one that collects batches in
-// memory, with the log to replay them from, would stand in its place.
+// begin begins a read transaction.
+func (d *database) begin() (tx *bbolt.Tx, err error) {
+	err = boltfile.Guard("begin", func() error {
+		tx, err = d.bolt.Begin(false)
+		return err
+	})
+	return tx, err
+}
+
+// writer writes to a database. It is an interface for tests of disks that fail.
 type writer interface {
-	// update runs fn on the newest state. When it returns without an error,
-	// what fn did is durable and visible to views. It returns the id of the
-	// database transaction. After an error the outcome is not known.
-	update(fn func(*bbolt.Tx) error) (txid int, err error)
+	// update runs fn in a transaction, commits and syncs it. After an error it
+	// is not known what was written.
+	update(fn func(*bbolt.Tx) error) error
 }
 
 // update implements [writer].
-func (d *database) update(fn func(*bbolt.Tx) error) (txid int, err error) {
-	err = boltfile.Guard("write", func() error {
-		return d.bolt.Update(func(tx *bbolt.Tx) error {
-			txid = tx.ID()
-			return fn(tx)
-		})
-	})
-	return txid, err
+func (d *database) update(fn func(*bbolt.Tx) error) error {
+	return boltfile.Guard("write", func() error { return d.bolt.Update(fn) })
 }
 
 // createDatabase makes a database without entries at path. It either exists in
@@ -169,7 +160,6 @@ func (d *database) load(clusterID string, img *image) (s state, err error) {
 					store.ErrCorrupt, id, img.records[id], s.sums[id].records)
 			}
 		}
-		d.newest.Store(&committed{txid: tx.ID(), position: s.position()})
 		return nil
 	})
 	return s, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ import (
 func TestDeterminism(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		log := drawLog(rt)
-		one := newReplica(t, rt)
+		one := newReplica(t, rt, -1) // which writes every entry to its file
 		defer one.close()
 		snapshots := make(map[int][]byte)
 		cut := rapid.IntRange(0, len(log)).Draw(rt, "snapshot after")
@@ -35,19 +36,24 @@ func TestDeterminism(t *testing.T) {
 			snapshots[cut] = stream(t, one.machine)
 		}
 
-		batches := newReplica(t, rt)
+		batches := newReplica(t, rt, rapid.SampledFrom([]int{1, 2000, 1 << 20}).Draw(rt, "flush bytes"))
 		defer batches.close()
-		for rest := log; len(rest) > 0; {
-			n := rapid.IntRange(1, len(rest)).Draw(rt, "batch")
-			batches.apply(rest[:n]...)
-			rest = rest[n:]
-			if rapid.IntRange(0, 3).Draw(rt, "crash") == 0 {
+		for at := 0; at < len(log); {
+			n := rapid.IntRange(1, len(log)-at).Draw(rt, "batch")
+			batches.apply(log[at : at+n]...)
+			at += n
+			switch rapid.IntRange(0, 7).Draw(rt, "then") {
+			case 0:
 				batches.reopen()
+			case 1:
+				batches.flush()
+			case 2:
+				at = batches.crash(log)
 			}
 			batches.sameAs(one)
 		}
 
-		installed := newReplica(t, rt)
+		installed := newReplica(t, rt, rapid.SampledFrom([]int{1, 1 << 20}).Draw(rt, "flush bytes"))
 		defer installed.close()
 		before := rapid.IntRange(0, cut).Draw(rt, "applied before the snapshot")
 		installed.apply(log[:before]...)
@@ -75,21 +81,22 @@ func TestDeterminism(t *testing.T) {
 type replica struct {
 	t       *testing.T
 	rt      *rapid.T
-	dir     string
+	opts    fsm.Options
 	machine *fsm.Machine
 	results map[uint64][]fsm.Result // by index
 	hashes  map[uint64]fsm.StateHash
 }
 
-func newReplica(t *testing.T, rt *rapid.T) *replica {
-	r := &replica{t: t, rt: rt, dir: t.TempDir(), results: map[uint64][]fsm.Result{}, hashes: map[uint64]fsm.StateHash{}}
+func newReplica(t *testing.T, rt *rapid.T, flushBytes int) *replica {
+	r := &replica{t: t, rt: rt, opts: options(t.TempDir()), results: map[uint64][]fsm.Result{}, hashes: map[uint64]fsm.StateHash{}}
+	r.opts.FlushBytes = flushBytes
 	r.open()
 	return r
 }
 
 func (r *replica) open() {
 	var err error
-	if r.machine, err = fsm.Open(options(r.dir)); err != nil {
+	if r.machine, err = fsm.Open(r.opts); err != nil {
 		r.rt.Fatal(err)
 	}
 }
@@ -107,6 +114,30 @@ func (r *replica) reopen() {
 	if after := r.machine.Position(); after != before {
 		r.rt.Fatalf("position %+v after reopening, %+v before", after, before)
 	}
+}
+
+func (r *replica) flush() {
+	if err := r.machine.Flush(); err != nil {
+		r.rt.Fatal(err)
+	}
+	if durable, p := r.machine.DurableIndex(), r.machine.Position(); durable != p.Index {
+		r.rt.Fatalf("after Flush %d is durable, of %d", durable, p.Index)
+	}
+}
+
+// crash loses what is not in the file, and returns how many entries of the log
+// are left.
+func (r *replica) crash(log []fsm.Entry) int {
+	if err := fsm.Crash(r.machine); err != nil {
+		r.rt.Fatal(err)
+	}
+	durable := r.machine.DurableIndex()
+	r.open()
+	p := r.machine.Position()
+	if p.Index < durable {
+		r.rt.Fatalf("position %+v after a crash, but %d was durable", p, durable)
+	}
+	return sort.Search(len(log), func(i int) bool { return log[i].Index > p.Index })
 }
 
 func (r *replica) apply(entries ...fsm.Entry) {
@@ -153,10 +184,6 @@ func (r *replica) describe() string {
 		r.rt.Fatal(err)
 	}
 	defer v.Close()
-	_, configuration, err := v.Configuration()
-	if err != nil {
-		r.rt.Fatal(err)
-	}
 	token, _, err := v.JoinToken(fsm.TokenHash{})
 	if err != nil {
 		r.rt.Fatal(err)
@@ -165,7 +192,7 @@ func (r *replica) describe() string {
 	if err != nil {
 		r.rt.Fatal(err)
 	}
-	return fmt.Sprintf("%+v\n%v\n%s\n%q %+v %v", p, contents(r.t, r.machine), describe(batches), configuration, token, removed)
+	return fmt.Sprintf("%+v\n%v\n%s\n%q %+v %v", p, contents(r.t, r.machine), describe(batches), v.Configuration(), token, removed)
 }
 
 // drawLog is a log of commands of every kind, on few keys.

@@ -17,9 +17,15 @@ import (
 // FailWrites makes every later write of m end in err, after it was done: what
 // the machine holds then is not known to it.
 func FailWrites(m *Machine, err error) {
-	m.applyMu.Lock()
-	defer m.applyMu.Unlock()
+	m.flushMu.Lock()
+	defer m.flushMu.Unlock()
 	m.writer = failingWriter{m.writer, err}
+}
+
+// Crash closes a machine without writing what is applied to the file.
+func Crash(m *Machine) error {
+	m.fail(errors.New("crash"))
+	return m.Close()
 }
 
 type failingWriter struct {
@@ -27,9 +33,8 @@ type failingWriter struct {
 	err error
 }
 
-func (w failingWriter) update(fn func(*bbolt.Tx) error) (int, error) {
-	txid, err := w.writer.update(fn)
-	return txid, errors.Join(w.err, err)
+func (w failingWriter) update(fn func(*bbolt.Tx) error) error {
+	return errors.Join(w.err, w.writer.update(fn))
 }
 
 // SetFormat changes the format version of a closed database.
@@ -98,4 +103,23 @@ func SealSnapshot(clusterID string, image []byte) []byte {
 	b = append(append(b, header...), image...)
 	sum := sha256.Sum256(b)
 	return append(b, sum[:]...)
+}
+
+// StallWrites makes writes of m wait until release is called.
+func StallWrites(m *Machine) (release func()) {
+	m.flushMu.Lock()
+	defer m.flushMu.Unlock()
+	stalled := make(chan struct{})
+	m.writer = stallingWriter{m.writer, stalled}
+	return func() { close(stalled) }
+}
+
+type stallingWriter struct {
+	writer
+	stalled <-chan struct{}
+}
+
+func (w stallingWriter) update(fn func(*bbolt.Tx) error) error {
+	<-w.stalled
+	return w.writer.update(fn)
 }

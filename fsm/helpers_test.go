@@ -19,14 +19,28 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const cluster = "test-cluster"
 
 // options are those of most tests. Nothing here loses power, so nothing syncs.
+// Little is kept in memory, so that data is read from there and from the file,
+// and while it goes from one to the other.
 func options(dir string) fsm.Options {
-	return fsm.Options{Dir: dir, ClusterID: cluster}.ForTests()
+	return fsm.Options{Dir: dir, ClusterID: cluster, FlushBytes: 2048}.ForTests()
+}
+
+// written are options with which Apply writes to the file.
+func written(dir string) fsm.Options {
+	opts := options(dir)
+	opts.FlushBytes = -1
+	return opts
 }
 
 // openIn opens the machine in dir, to be closed at the end of the test.
 func openIn(tb testing.TB, dir string) *fsm.Machine {
 	tb.Helper()
-	m, err := fsm.Open(options(dir))
+	return openWith(tb, options(dir))
+}
+
+func openWith(tb testing.TB, opts fsm.Options) *fsm.Machine {
+	tb.Helper()
+	m, err := fsm.Open(opts)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/spire-raft/spire-raft/internal/boltfile"
@@ -23,9 +24,7 @@ func (b *batch) record(rev store.Revision, events []store.Event) error {
 	}
 	d := b.scratch.hasher.record(key[:], index, values)
 	b.state.sums[bucketHistory].add(&d)
-	if err := b.buckets[bucketHistory].bolt.Put(key[:], record); err != nil {
-		return err
-	}
+	b.layer.put(bucketHistory, bytes.Clone(key[:]), record)
 	return b.trim()
 }
 
@@ -36,7 +35,10 @@ func (b *batch) trim() error {
 	s := &b.state
 	for s.sums[bucketHistory].bytes > s.historyBudget && s.compact+1 < s.revision {
 		key := revisionKey(s.compact + 1)
-		record := b.buckets[bucketHistory].bolt.Get(key[:])
+		record, err := b.buckets[bucketHistory].find(key[:])
+		if err != nil {
+			return err
+		}
 		if record == nil {
 			return corrupt(bucketHistory, key[:], "the record is missing")
 		}
@@ -46,9 +48,7 @@ func (b *batch) trim() error {
 		}
 		d := b.scratch.hasher.record(key[:], index, values)
 		s.sums[bucketHistory].sub(&d)
-		if err := b.buckets[bucketHistory].bolt.Delete(key[:]); err != nil {
-			return err
-		}
+		b.layer.put(bucketHistory, bytes.Clone(key[:]), nil)
 		s.compact++
 	}
 	return nil

@@ -22,11 +22,11 @@ import (
 // error if its state hash is another one. An error leaves the machine as it
 // was, unless it has failed: see Err.
 func (m *Machine) Install(r io.Reader) error {
-	db, err := m.acquire() // so that Close waits
+	v, err := m.acquire() // so that Close waits
 	if err != nil {
 		return err
 	}
-	defer db.release()
+	defer v.db.release()
 	temp, header, err := m.receive(r)
 	if err != nil {
 		return fmt.Errorf("install snapshot: %w", err)
@@ -83,6 +83,8 @@ func (m *Machine) adopt(temp string, header *fsmv1.SnapshotHeader) error {
 		return fmt.Errorf("install snapshot: %w: the image (index %d) is not what the header says (index %d)", store.ErrCorrupt, s.index, header.Index)
 	}
 
+	m.flushMu.Lock()
+	defer m.flushMu.Unlock()
 	m.applyMu.Lock()
 	defer m.applyMu.Unlock()
 	if err := m.usable(); err != nil {

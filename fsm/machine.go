@@ -27,6 +27,12 @@ type Options struct {
 	// a new database and compared with that of an existing one.
 	ClusterID string
 
+	// FlushBytes is how many bytes of memory what is applied takes until it is
+	// written to the database file in the background; twice as many make Apply
+	// wait. Zero means 16 MiB. Negative means that Apply writes, and syncs, what
+	// it applies before it returns.
+	FlushBytes int
+
 	// Log is told about installs and failures. Nil means no log.
 	Log *slog.Logger
 
@@ -40,6 +46,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.lockWait == 0 {
 		o.lockWait = time.Second
+	}
+	if o.FlushBytes == 0 {
+		o.FlushBytes = flushBytesDefault
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -60,24 +69,37 @@ type Machine struct {
 	opts   Options
 	unlock func() error
 
-	// applyMu serialises what changes the state. It guards the fields below.
-	applyMu sync.Mutex
-	state   state
-	writer  writer
-	scratch *scratch
+	// flushMu serialises what writes the database file or replaces it. It comes
+	// before applyMu, which comes before mu.
+	flushMu sync.Mutex
+
+	// applyMu serialises what changes the state. It guards the fields below. Of
+	// these db, writer and frozen change under flushMu too.
+	applyMu    sync.Mutex
+	moved      sync.Cond // on applyMu: active became frozen, or frozen was written
+	db         *database
+	writer     writer
+	state      state
+	active     *layer // takes changes
+	frozen     *layer // is being written, nil if none is
+	generation uint64 // see version
+	flushing   bool   // in the background
+	scratch    *scratch
+
+	durable    atomic.Uint64  // the applied index of the file
+	background sync.WaitGroup // of flushing
 
 	hashes hashRing
 
 	databases sync.WaitGroup // those that are not closed yet
 
 	mu       sync.RWMutex // guards the fields below
-	db       *database
 	advanced chan struct{}
 	failed   error
 	closed   bool
 
-	position atomic.Pointer[Position]
-	done     chan struct{} // closed when Close has finished
+	version atomic.Pointer[version] // changes under mu
+	done    chan struct{}           // closed when Close has finished
 }
 
 // Exists tells whether a directory has a machine's database.
@@ -102,6 +124,7 @@ func Open(opts Options) (*Machine, error) {
 		advanced: make(chan struct{}),
 		done:     make(chan struct{}),
 	}
+	m.moved.L = &m.applyMu
 	var err error
 	if m.unlock, err = filelock.Lock(filepath.Join(opts.Dir, lockName), m.opts.lockWait); err != nil {
 		return nil, err
@@ -147,7 +170,7 @@ func removeTemps(dir string) error {
 }
 
 // use makes db, with its state s, the machine's database. The caller holds
-// applyMu or is alone.
+// flushMu and applyMu or is alone.
 func (m *Machine) use(db *database, s state) {
 	db.refs.Store(1)
 	m.databases.Add(1)
@@ -157,14 +180,13 @@ func (m *Machine) use(db *database, s state) {
 		}
 		m.databases.Done()
 	}
-	m.mu.Lock()
 	old := m.db
-	m.db = db
-	m.mu.Unlock()
-
-	m.state, m.writer = s, db
+	m.db, m.writer, m.state = db, db, s
+	m.active, m.frozen = newLayer(), nil
+	m.generation++
+	m.durable.Store(s.index)
 	m.hashes.reset(s.index, s.hash())
-	m.publish(&db.newest.Load().position)
+	m.publish()
 	if old != nil {
 		old.release()
 	}
@@ -187,21 +209,6 @@ func (m *Machine) usable() error {
 	return m.failed
 }
 
-// acquire returns the database, which stays open until it is released. Close
-// waits for that.
-func (m *Machine) acquire() (*database, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.closed {
-		return nil, store.ErrClosed
-	}
-	if m.failed != nil {
-		return nil, m.failed
-	}
-	m.db.acquire()
-	return m.db, nil
-}
-
 // fail stops the machine. The first error stays; it is returned.
 func (m *Machine) fail(err error) error {
 	if !errors.Is(err, store.ErrFailed) {
@@ -220,8 +227,9 @@ func (m *Machine) fail(err error) error {
 	return err
 }
 
-// Close waits for open views and snapshots to be closed and for installs to end,
-// and releases everything. It may be called again.
+// Close writes what is applied to the database file, waits for open views and
+// snapshots to be closed and for installs to end, and releases everything. It may
+// be called again.
 func (m *Machine) Close() error {
 	m.mu.Lock()
 	first := !m.closed
@@ -235,11 +243,24 @@ func (m *Machine) Close() error {
 		return nil
 	}
 	defer close(m.done)
-	m.applyMu.Lock()
+	err := m.closeDatabase()
+	m.background.Wait()
+	m.databases.Wait()
+	return errors.Join(err, m.unlock())
+}
+
+// closeDatabase writes what is not written yet, unless the machine has failed,
+// and gives the database up.
+func (m *Machine) closeDatabase() (err error) {
+	m.flushMu.Lock()
+	defer m.flushMu.Unlock()
+	if m.Err() == nil {
+		err = m.flush()
+	}
+	m.applyMu.Lock() // so that no Apply is under way, and there is none after
 	defer m.applyMu.Unlock()
 	m.db.release()
-	m.databases.Wait()
-	return m.unlock()
+	return err
 }
 
 // Advanced returns a channel that is closed when the position changes next,
@@ -249,17 +270,6 @@ func (m *Machine) Advanced() <-chan struct{} {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.advanced
-}
-
-// publish makes p the position. The caller holds applyMu or is alone.
-func (m *Machine) publish(p *Position) {
-	m.position.Store(p)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.closed && m.failed == nil {
-		close(m.advanced)
-		m.advanced = make(chan struct{})
-	}
 }
 
 // WaitIndex waits until the entry at index, or one behind it, is applied.
@@ -278,7 +288,7 @@ func (m *Machine) wait(ctx context.Context, reached func(*Position) bool) error 
 		if err := m.usable(); err != nil {
 			return err
 		}
-		if reached(m.position.Load()) {
+		if reached(&m.version.Load().position) {
 			return nil
 		}
 		select {

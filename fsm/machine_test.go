@@ -158,7 +158,7 @@ func TestClose(t *testing.T) {
 	_, historyErr := m.History(store.Cursor{}, 1)
 	_, scrubErr := m.Scrub(t.Context())
 	for what, err := range map[string]error{
-		"View": viewErr, "Apply": applyErr, "Snapshot": snapshotErr, "History": historyErr, "Scrub": scrubErr,
+		"Flush": m.Flush(), "View": viewErr, "Apply": applyErr, "Snapshot": snapshotErr, "History": historyErr, "Scrub": scrubErr,
 		"Install": m.Install(strings.NewReader("")), "WaitIndex": m.WaitIndex(t.Context(), 1),
 	} {
 		if !errors.Is(err, store.ErrClosed) {
@@ -204,9 +204,8 @@ func TestWait(t *testing.T) {
 
 func TestFailedWrite_StopsTheMachine(t *testing.T) {
 	dir := t.TempDir()
-	m := openIn(t, dir)
+	m := openWith(t, written(dir))
 	apply(t, m, writes(t, put("a", "1")))
-	advanced := m.Advanced()
 	broken := errors.New("broken disk")
 	fsm.FailWrites(m, broken)
 
@@ -214,15 +213,15 @@ func TestFailedWrite_StopsTheMachine(t *testing.T) {
 	if !errors.Is(err, store.ErrFailed) || !errors.Is(err, broken) {
 		t.Fatalf("Apply returned %v", err)
 	}
-	<-advanced
-	if p := m.Position(); p.Index != 1 {
-		t.Errorf("position %+v after a failed write", p)
+	<-m.Advanced()
+	if durable := m.DurableIndex(); durable != 1 {
+		t.Errorf("index %d counts as durable after a failed write", durable)
 	}
 	_, viewErr := m.View()
 	_, applyErr := m.Apply([]fsm.Entry{entry(3)})
 	_, snapshotErr := m.Snapshot()
 	for what, got := range map[string]error{
-		"Err": m.Err(), "View": viewErr, "Apply": applyErr, "Snapshot": snapshotErr,
+		"Err": m.Err(), "Flush": m.Flush(), "View": viewErr, "Apply": applyErr, "Snapshot": snapshotErr,
 		"Install": m.Install(bytes.NewReader(nil)), "WaitIndex": m.WaitIndex(t.Context(), 9),
 	} {
 		if !errors.Is(got, err) {

@@ -64,7 +64,8 @@ func (b *batch) addToken(c *fsmv1.AddJoinToken) (Result, error) {
 		return b.refuse(Refused, fmt.Sprintf("there are %d join tokens, the most allowed: wait until some expire", JoinTokensMax)), nil
 	}
 	token := JoinToken{ExpiresUnixMS: c.ExpiresUnixMs}
-	return b.done(), b.put(bucketTokens, c.Hash, nil, token.encode())
+	b.put(bucketTokens, c.Hash, nil, token.encode())
+	return b.done(), nil
 }
 
 func (b *batch) useToken(c *fsmv1.UseJoinToken) (Result, error) {
@@ -97,7 +98,8 @@ func (b *batch) useToken(c *fsmv1.UseJoinToken) (Result, error) {
 		return b.refuse(Refused, "the join token was used by another node: make a new one"), nil
 	}
 	token.UsedBy = user
-	return b.done(), b.put(bucketTokens, c.Hash, old, token.encode())
+	b.put(bucketTokens, c.Hash, old, token.encode())
+	return b.done(), nil
 }
 
 // usedBy tells whether a node has used the token, from whatever disk.
@@ -126,7 +128,7 @@ func (b *batch) expireTokens(now int64) error {
 // dropTokens drops the tokens for which drop is true.
 func (b *batch) dropTokens(drop func(JoinToken) bool) error {
 	type dropped struct{ key, body []byte }
-	var found []dropped // after the loop: a cursor skips keys where it deletes
+	var found []dropped // after the loop: a cursor doesn't bear changes under it
 	err := b.buckets[bucketTokens].eachToken(func(key, body []byte, t JoinToken) {
 		if drop(t) {
 			found = append(found, dropped{key: bytes.Clone(key), body: bytes.Clone(body)})
@@ -136,17 +138,15 @@ func (b *batch) dropTokens(drop func(JoinToken) bool) error {
 		return err
 	}
 	for _, d := range found {
-		if err := b.remove(bucketTokens, d.key, d.body); err != nil {
-			return err
-		}
+		b.remove(bucketTokens, d.key, d.body)
 	}
 	return nil
 }
 
 // eachToken calls fn with the key, the body and the content of every token.
 func (b *bucket) eachToken(fn func(key, body []byte, t JoinToken)) error {
-	cursor := b.bolt.Cursor()
-	for key, record := cursor.First(); key != nil; key, record = cursor.Next() {
+	key, record, err := b.seek(nil)
+	for ; err == nil && key != nil; key, record, err = b.next() {
 		body, err := openSealed(bucketTokens, key, record)
 		if err != nil {
 			return err
@@ -157,7 +157,7 @@ func (b *bucket) eachToken(fn func(key, body []byte, t JoinToken)) error {
 		}
 		fn(key, body, token)
 	}
-	return nil
+	return err
 }
 
 func (b *batch) removeNode(nodeID string) (Result, error) {
@@ -169,7 +169,8 @@ func (b *batch) removeNode(nodeID string) (Result, error) {
 	if err := b.dropTokens(func(t JoinToken) bool { return t.usedBy(nodeID) }); err != nil {
 		return Result{}, err
 	}
-	return b.done(), b.put(bucketRemoved, key, nil, uint64Bytes(b.state.index))
+	b.put(bucketRemoved, key, nil, uint64Bytes(b.state.index))
+	return b.done(), nil
 }
 
 func (b *batch) done() Result { return Result{Outcome: Committed, Revision: b.state.revision} }

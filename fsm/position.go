@@ -50,9 +50,13 @@ func (s *state) position() Position {
 	}
 }
 
-// Position returns the newest position that is on disk. It costs next to
-// nothing, and works after a failure and after Close.
-func (m *Machine) Position() Position { return *m.position.Load() }
+// Position returns the position of what is applied. It costs next to nothing,
+// and works after a failure and after Close.
+func (m *Machine) Position() Position { return m.version.Load().position }
+
+// DurableIndex returns the applied index of what is on disk: where a machine that
+// is opened after a crash begins.
+func (m *Machine) DurableIndex() uint64 { return m.durable.Load() }
 
 // HashesMax is how many of the last entries [Machine.HashAt] knows.
 const HashesMax = 4096

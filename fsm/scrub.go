@@ -29,14 +29,7 @@ func (m *Machine) Scrub(ctx context.Context) (ScrubReport, error) {
 	}
 	defer v.Close()
 	report := ScrubReport{Position: v.position}
-	var want state
-	err = boltfile.Guard("scrub", func() (err error) {
-		want, err = loadState(v.tx)
-		return err
-	})
-	if err != nil {
-		return report, err
-	}
+	want := &v.state
 	for id := range bucketConfiguration {
 		got, err := v.sum(ctx, id)
 		if err != nil {
@@ -49,12 +42,8 @@ func (m *Machine) Scrub(ctx context.Context) (ScrubReport, error) {
 		report.Records += got.records
 		report.Bytes += got.bytes
 	}
-	_, configuration, err := v.Configuration()
-	if err != nil {
-		return report, err
-	}
 	var got sum
-	if configuration != nil {
+	if configuration := v.Configuration(); configuration != nil {
 		d := newHasher().record(keyConfiguration, nil, configuration)
 		got.add(&d)
 	}
@@ -71,7 +60,7 @@ func (v *View) sum(ctx context.Context, id bucketID) (s sum, err error) {
 	var key, record []byte
 	first := func() (err error) {
 		if b, err = v.bucket(id); err == nil {
-			key, record = b.cursor.First()
+			key, record, err = b.seek(nil)
 		}
 		return err
 	}
@@ -85,7 +74,9 @@ func (v *View) sum(ctx context.Context, id bucketID) (s sum, err error) {
 				return err
 			}
 			s.add(&d)
-			key, record = b.cursor.Next()
+			if key, record, err = b.next(); err != nil {
+				return err
+			}
 		}
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 
+	"go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spire-raft/spire-raft/internal/boltfile"
@@ -28,42 +29,54 @@ const (
 )
 
 // Snapshot is the state of a machine at one index, to be sent to another. It
-// holds a view open: close it soon.
+// holds a transaction open: close it soon.
 type Snapshot struct {
-	view          *View
-	header        []byte
+	db            *database
+	tx            *bbolt.Tx
+	position      Position
 	configuration []byte
+	header        []byte
 }
 
-// Snapshot returns a snapshot of the newest state on disk. It costs next to
-// nothing: the data is read when it is written out.
+// Snapshot returns a snapshot of what is applied, which it writes to the
+// database file first. Beyond that it costs next to nothing: the data is read
+// when it is written out.
 func (m *Machine) Snapshot() (*Snapshot, error) {
-	v, err := m.View()
+	if err := m.Flush(); err != nil {
+		return nil, err
+	}
+	v, err := m.acquire()
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{view: v}
-	if err := s.prepare(m.opts.ClusterID); err != nil {
-		v.Close()
+	s := &Snapshot{db: v.db}
+	if s.tx, err = s.db.begin(); err != nil {
+		s.db.release()
+		return nil, err
+	}
+	if err := boltfile.Guard("snapshot", func() error { return s.prepare(m.opts.ClusterID) }); err != nil {
+		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
+// prepare describes what the transaction sees: the state of the file, which is
+// that of a version of its own.
 func (s *Snapshot) prepare(clusterID string) error {
-	_, configuration, err := s.view.Configuration()
+	state, err := loadState(s.tx)
 	if err != nil {
 		return err
 	}
-	s.configuration = append([]byte(nil), configuration...)
-	pos := s.view.position
+	s.position, s.configuration = state.position(), state.configuration
+	pos := &s.position
 	header, err := proto.Marshal(&fsmv1.SnapshotHeader{
 		ClusterId: clusterID,
 		Index:     pos.Index, Term: pos.Term,
 		Revision: uint64(pos.Cursor.Revision), Epoch: uint64(pos.Cursor.Epoch),
 		ConfigurationIndex: pos.ConfigurationIndex,
 		StateHash:          pos.Hash[:],
-		ImageBytes:         uint64(s.view.tx.Size()),
+		ImageBytes:         uint64(s.tx.Size()),
 	})
 	if err != nil {
 		return err
@@ -76,7 +89,7 @@ func (s *Snapshot) prepare(clusterID string) error {
 }
 
 // Position is the snapshot's place in the log.
-func (s *Snapshot) Position() Position { return s.view.position }
+func (s *Snapshot) Position() Position { return s.position }
 
 // Configuration is the last configuration at or below the snapshot's index,
 // nil if there was none. It belongs to the snapshot.
@@ -84,7 +97,7 @@ func (s *Snapshot) Configuration() []byte { return s.configuration }
 
 // Size is how many bytes WriteTo writes.
 func (s *Snapshot) Size() int64 {
-	return int64(len(s.header)) + s.view.tx.Size() + sha256.Size
+	return int64(len(s.header)) + s.tx.Size() + sha256.Size
 }
 
 // WriteTo implements [io.WriterTo]: it writes the stream that Install reads.
@@ -95,7 +108,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 		return sw.written, err
 	}
 	err = boltfile.Guard("write snapshot", func() error {
-		_, err := s.view.tx.WriteTo(sw)
+		_, err := s.tx.WriteTo(sw)
 		return err
 	})
 	if err != nil {
@@ -106,7 +119,10 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 }
 
 // Close releases the snapshot. It is called once.
-func (s *Snapshot) Close() { s.view.Close() }
+func (s *Snapshot) Close() {
+	_ = s.tx.Rollback() // as in View.Close
+	s.db.release()
+}
 
 type summingWriter struct {
 	w       io.Writer

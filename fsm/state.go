@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -47,6 +48,7 @@ type state struct {
 	termStartIndex     uint64
 	termStartTerm      uint64
 	configurationIndex uint64
+	configuration      []byte // nil before the first
 	sums               [sumCount]sum
 }
 
@@ -112,7 +114,8 @@ func metaRecord(tx *bbolt.Tx, key []byte) ([]byte, error) {
 	return openSealed(bucketMeta, key, record)
 }
 
-// loadState reads the state of a transaction's snapshot.
+// loadState reads the state of a transaction's snapshot. It belongs to the
+// caller.
 func loadState(tx *bbolt.Tx) (s state, err error) {
 	body, err := metaRecord(tx, keyState)
 	if err != nil {
@@ -121,7 +124,12 @@ func loadState(tx *bbolt.Tx) (s state, err error) {
 	if body == nil {
 		return s, corrupt(bucketMeta, keyState, "the record is missing")
 	}
-	return s, s.decode(body)
+	if err := s.decode(body); err != nil {
+		return s, err
+	}
+	configuration, err := metaRecord(tx, keyConfiguration)
+	s.configuration = bytes.Clone(configuration)
+	return s, err
 }
 
 // checkFormat returns an error unless this program reads the file's format and

@@ -52,9 +52,7 @@ func (b *batch) transaction(t *fsmv1.Transaction) (Result, error) {
 	}
 	for i := range b.scratch.numbers {
 		c := &b.scratch.numbers[i]
-		if err := b.put(bucketCounters, c.name, c.old, uint64Bytes(c.value)); err != nil {
-			return Result{}, err
-		}
+		b.put(bucketCounters, c.name, c.old, uint64Bytes(c.value))
 	}
 	if err := b.write(); err != nil {
 		return Result{}, err
@@ -115,10 +113,13 @@ func (b *batch) disjoint(ranges []*fsmv1.Range) []store.Range {
 // order, was put or deleted after rev, which is not compacted. Its cost is that
 // of the keys changed since, however many the ranges hold.
 func (b *batch) changedSince(rev store.Revision, ranges []store.Range) (bool, error) {
-	cursor := b.buckets[bucketHistory].cursor
+	history := &b.buckets[bucketHistory]
 	want := revisionKey(rev + 1)
-	key, record := cursor.Seek(want[:])
+	key, record, err := history.seek(want[:])
 	for rev++; rev <= b.state.revision; rev++ {
+		if err != nil {
+			return false, err
+		}
 		if want = revisionKey(rev); !bytes.Equal(key, want[:]) {
 			return false, corrupt(bucketHistory, want[:], "the record is missing")
 		}
@@ -132,9 +133,9 @@ func (b *batch) changedSince(rev store.Revision, ranges []store.Range) (bool, er
 		if err != nil {
 			return false, err
 		}
-		key, record = cursor.Next()
+		key, record, err = history.next()
 	}
-	return false, nil
+	return false, err
 }
 
 // covers tells whether key lies in one of the ranges, disjoint and in order.

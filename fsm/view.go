@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"bytes"
-
 	"go.etcd.io/bbolt"
 
 	"github.com/spire-raft/spire-raft/internal/boltfile"
@@ -18,47 +16,36 @@ var _ txn.Snapshot = (*View)(nil)
 // uses it at a time. While it is open the file can't reuse what it sees, so
 // don't keep it for long.
 type View struct {
-	db       *database
-	tx       *bbolt.Tx
-	position Position
-	buckets  [bucketCount]bucket // opened when they are needed
+	*version
+	tx      *bbolt.Tx
+	buckets [bucketConfiguration]bucket // opened when they are needed
 }
 
-// View returns a view of the newest state on disk.
+// View returns a view of what is applied.
 func (m *Machine) View() (*View, error) {
-	db, err := m.acquire()
-	if err != nil {
-		return nil, err
-	}
-	v := &View{db: db}
-	if err := boltfile.Guard("begin", v.begin); err != nil {
+	for {
+		ver, err := m.acquire()
+		if err != nil {
+			return nil, err
+		}
+		v := &View{version: ver}
+		if v.tx, err = ver.db.begin(); err != nil {
+			ver.db.release()
+			return nil, err
+		}
+		// The file must not have become newer than the layers in between: it is
+		// written to only after the generation has changed.
+		if m.version.Load().generation == ver.generation {
+			return v, nil
+		}
 		v.Close()
-		return nil, err
 	}
-	return v, nil
-}
-
-func (v *View) begin() (err error) {
-	if v.tx, err = v.db.bolt.Begin(false); err != nil {
-		return err
-	}
-	if newest := v.db.newest.Load(); newest.txid == v.tx.ID() {
-		v.position = newest.position
-		return nil
-	}
-	// A batch is committed but not published yet, or was published in between.
-	s, err := loadState(v.tx)
-	v.position = s.position()
-	return err
 }
 
 // Close implements [txn.Snapshot]. It is called once.
 func (v *View) Close() {
-	if v.tx != nil {
-		// A read transaction's Rollback fails only where it was rolled back
-		// before.
-		_ = v.tx.Rollback()
-	}
+	// A read transaction's Rollback fails only where it was rolled back before.
+	_ = v.tx.Rollback()
 	v.db.release()
 }
 
@@ -70,9 +57,9 @@ func (v *View) Cursor() store.Cursor { return v.position.Cursor }
 
 func (v *View) bucket(id bucketID) (*bucket, error) {
 	b := &v.buckets[id]
-	if b.bolt == nil {
+	if b.file.cursor == nil {
 		var err error
-		if *b, err = openBucket(v.tx, id); err != nil {
+		if *b, err = openBucket(v.tx, id, v.layers); err != nil {
 			return nil, err
 		}
 	}
@@ -116,12 +103,10 @@ func (v *View) Scan(r store.Range, fn func(store.KeyValue) bool) error {
 		return err
 	}
 	next := func() (err error) {
-		last := key
-		key, record = b.cursor.Next()
-		if key != nil && bytes.Compare(last, key) >= 0 {
-			return corrupt(bucketKV, key, "the key is out of order")
+		if key, record, err = b.next(); err == nil {
+			err = openPair(&kv, key, record)
 		}
-		return openPair(&kv, key, record)
+		return err
 	}
 	for step := first; ; step = next {
 		if err := boltfile.Guard("scan", step); err != nil {
@@ -144,14 +129,8 @@ func openPair(kv *store.KeyValue, key, record []byte) (err error) {
 }
 
 // Configuration returns the configuration at the view's ConfigurationIndex,
-// and that index. Both are empty where there was none.
-func (v *View) Configuration() (index uint64, data []byte, err error) {
-	err = boltfile.Guard("get configuration", func() error {
-		data, err = metaRecord(v.tx, keyConfiguration)
-		return err
-	})
-	return v.position.ConfigurationIndex, data, err
-}
+// nil where there was none.
+func (v *View) Configuration() []byte { return v.state.configuration }
 
 // Removed tells whether a node was removed, so that its id may not come back.
 func (v *View) Removed(nodeID string) (removed bool, err error) {

@@ -45,6 +45,12 @@ func TestScrub_FindsDamage(t *testing.T) {
 		return n.Status().Err
 	})
 
+	c.eventually("the value is on disk", func() error {
+		if s := n.Status(); s.DurableIndex < s.AppliedIndex {
+			return fmt.Errorf("durable is %d of %d", s.DurableIndex, s.AppliedIndex)
+		}
+		return nil
+	})
 	flipStored(t, filepath.Join(c.configs[victim].Dir, "state.db"))
 	c.eventually("the node has stopped itself", func() error {
 		if r := n.Status().Role; r != raftstore.RoleFailed {

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -60,13 +61,13 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 // Apply implements [raft.FSM]. Raft uses ApplyBatch instead.
 func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
 
-// Snapshot implements [raft.FSM]. The state is on disk already, so a snapshot
-// only says so: it lets raft drop log entries.
+// Snapshot implements [raft.FSM]. The state is its own snapshot as soon as it is
+// on disk.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if err := m.Machine.Err(); err != nil {
 		return nil, err
 	}
-	return durableSnapshot{}, nil
+	return durableSnapshot{m.Machine}, nil
 }
 
 // Restore implements [raft.FSM] for a snapshot that the leader has sent. The
@@ -77,20 +78,22 @@ func (m *machine) Restore(r io.ReadCloser) error {
 		return err
 	}
 	defer view.Close()
-	_, configuration, err := view.Configuration()
-	if err != nil {
-		return err
-	}
-	m.onConfiguration(raft.DecodeConfiguration(configuration))
+	m.onConfiguration(raft.DecodeConfiguration(view.Configuration()))
 	return r.Close()
 }
 
-// durableSnapshot is the snapshot of a machine whose every applied entry is on
-// disk.
-type durableSnapshot struct{}
+// durableSnapshot is the snapshot that a machine's file is.
+type durableSnapshot struct{ machine *fsm.Machine }
 
-// Persist implements [raft.FSMSnapshot].
-func (durableSnapshot) Persist(sink raft.SnapshotSink) error { return sink.Close() }
+// Persist implements [raft.FSMSnapshot]. When the sink is closed raft drops log
+// entries, so the state must be on disk before, up to the snapshot's index at the
+// least: the log is what an unwritten part of it would be replayed from.
+func (s durableSnapshot) Persist(sink raft.SnapshotSink) error {
+	if err := s.machine.Flush(); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
 
 // Release implements [raft.FSMSnapshot].
 func (durableSnapshot) Release() {}

@@ -106,6 +106,7 @@ var statusGauges = []statusGauge{
 	gauge("last_log_index", "End of the log.", func(s Status) float64 { return float64(s.LastLogIndex) }),
 	gauge("commit_index", "Commit index known to this node.", func(s Status) float64 { return float64(s.CommitIndex) }),
 	gauge("applied_index", "Last entry that changed the state.", func(s Status) float64 { return float64(s.AppliedIndex) }),
+	gauge("durable_index", "Last entry whose changes are in the state's file.", func(s Status) float64 { return float64(s.DurableIndex) }),
 	gauge("revision", "Newest revision.", func(s Status) float64 { return float64(s.Cursor.Revision) }),
 	gauge("staleness_seconds", "Age of the data, at most; negative where unknown.", func(s Status) float64 { return s.Staleness.Seconds() }),
 	gauge("leader_last_contact_seconds", "Time since the leader was heard.", func(s Status) float64 { return s.LastContact.Seconds() }),

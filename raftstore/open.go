@@ -226,6 +226,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.watchLeader)
 	n.spawn(n.keepFresh)
 	n.spawn(n.introduce)
+	n.spawn(n.flushState)
 	n.spawn(n.compactLog)
 	n.spawn(n.scrub)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {

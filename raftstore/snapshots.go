@@ -15,9 +15,10 @@ import (
 var _ raft.SnapshotStore = (*snapshotStore)(nil)
 
 // snapshotStore shows raft the machine's state as its newest, and only,
-// snapshot: the state is on disk at every applied index, so that keeping
-// copies of it would only cost space and time. Raft asks for it when a follower
-// lags behind the log.
+// snapshot: what of it is on disk is whole at one applied index, so that keeping
+// copies of it would only cost space and time. Raft asks for it when it starts,
+// to know from which entry on to replay the log, and when a follower lags behind
+// the log.
 //
 // On that follower the sink is the machine itself, which installs what it
 // receives when it has verified all of it. Raft's restore then finds it done.
@@ -204,8 +205,8 @@ func (s *snapshotStore) covers(index uint64) error {
 		return err
 	}
 	dropped := min(index, last-min(last, s.trailing)+growthWhileCompacting)
-	if applied := s.machine.Position().Index; dropped > applied {
-		return fmt.Errorf("the log would be dropped up to index %d, the state is at %d", dropped, applied)
+	if durable := s.machine.DurableIndex(); dropped > durable {
+		return fmt.Errorf("the log would be dropped up to index %d, the state on disk is at %d", dropped, durable)
 	}
 	return nil
 }

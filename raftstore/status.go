@@ -41,10 +41,13 @@ type Status struct {
 	// LastLogIndex is the end of the node's log. CommitIndex is what the node
 	// knows to be committed. AppliedIndex is the last entry that changed its
 	// state; entries that only raft uses are not counted, so it may stay
-	// behind CommitIndex.
+	// behind CommitIndex. DurableIndex is the last one whose changes are in the
+	// state's file: what is behind it the node replays from its log when it is
+	// started after a crash.
 	LastLogIndex uint64
 	CommitIndex  uint64
 	AppliedIndex uint64
+	DurableIndex uint64
 
 	// Cursor is the newest revision and its epoch; StateHash the hash of the
 	// whole state at AppliedIndex, the same on every node that has it.
@@ -98,6 +101,7 @@ func (n *Node) Status() Status {
 		LastLogIndex:  n.raft.LastIndex(),
 		CommitIndex:   n.raft.CommitIndex(),
 		AppliedIndex:  position.Index,
+		DurableIndex:  n.machine.DurableIndex(),
 		Cursor:        position.Cursor,
 		StateHash:     position.Hash,
 		Staleness:     -1,

@@ -1,0 +1,58 @@
+package fsm
+
+import (
+	"bytes"
+
+	"github.com/tidwall/btree"
+)
+
+// layer holds changes that are not in the database file: the records that were
+// put, by bucket and key, and the keys that were deleted. It takes one writer;
+// a copy is for readers.
+type layer struct {
+	trees [bucketConfiguration]*tree
+	bytes int // of memory, about
+}
+
+// tree is a bucket's share of a layer.
+type tree = btree.BTreeG[item]
+
+// item is a record, or a deletion where that is nil. Neither slice ever changes.
+type item struct{ key, record []byte }
+
+// layerDegree is that of a layer's trees. Each batch copies the nodes that it
+// touches, so that views keep theirs; larger nodes make that dear, smaller ones
+// the search.
+const layerDegree = 16
+
+// overheadBytes is about what an item takes besides its key and record.
+const overheadBytes = 96
+
+func newLayer() *layer {
+	l := &layer{}
+	for id := range l.trees {
+		l.trees[id] = btree.NewBTreeGOptions(
+			func(a, b item) bool { return bytes.Compare(a.key, b.key) < 0 },
+			btree.Options{Degree: layerDegree, NoLocks: true},
+		)
+	}
+	return l
+}
+
+// put keeps key and record, nil for a deletion, in place of what was there.
+func (l *layer) put(id bucketID, key, record []byte) {
+	old, replaced := l.trees[id].Set(item{key, record})
+	if replaced {
+		l.bytes -= overheadBytes + len(old.key) + len(old.record)
+	}
+	l.bytes += overheadBytes + len(key) + len(record)
+}
+
+// copy returns the layer as it is now, for readers.
+func (l *layer) copy() *layer {
+	c := &layer{bytes: l.bytes}
+	for id := range l.trees {
+		c.trees[id] = l.trees[id].IsoCopy()
+	}
+	return c
+}
