@@ -93,6 +93,9 @@ type Config struct {
 
 	// wrapLog is where tests put faults of the disk, see logstore.Options.
 	wrapLog func(logstore.Backend) logstore.Backend
+
+	// beforeApply is where tests hold up the state machine.
+	beforeApply func()
 }
 
 // GossipConfig says how a node gossips. Packets are encrypted with Key and

@@ -25,6 +25,9 @@ func (n *Node) HasLogEntry(index uint64) (bool, error) {
 // WrapLog lets wrap stand between the log store and the disk.
 func (c *Config) WrapLog(wrap func(logstore.Backend) logstore.Backend) { c.wrapLog = wrap }
 
+// BeforeApply lets hold stand between committed entries and the state machine.
+func (c *Config) BeforeApply(hold func()) { c.beforeApply = hold }
+
 // Bar is the first half of a removal: it bars a node's id for ever, and leaves
 // the node in the configuration. This node must lead.
 func (n *Node) Bar(ctx context.Context, nodeID string) error {

@@ -45,7 +45,7 @@ func (n *Node) openMachine() error {
 	if err != nil {
 		return err
 	}
-	n.machine = &machine{Machine: m, onFailure: n.fail, onConfiguration: n.configured}
+	n.machine = &machine{Machine: m, onFailure: n.fail, before: n.cfg.beforeApply, onConfiguration: n.configured}
 	return nil
 }
 

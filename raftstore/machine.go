@@ -20,6 +20,9 @@ type machine struct {
 	// onFailure is told of an error after which the machine takes no entries.
 	onFailure func(error)
 
+	// before is called before entries are applied, unless it is nil.
+	before func()
+
 	// onConfiguration is told of each configuration that is applied.
 	onConfiguration func(raft.Configuration)
 }
@@ -33,6 +36,9 @@ type applied struct {
 // ApplyBatch implements [raft.BatchingFSM]. After a failure no entry is applied
 // any more, and since Snapshot fails too, raft drops none from its log.
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	if m.before != nil {
+		m.before()
+	}
 	entries := make([]fsm.Entry, len(logs))
 	for i, l := range logs {
 		entries[i] = fsm.Entry{Index: l.Index, Term: l.Term, Kind: fsm.EntryCommands, Data: l.Data}

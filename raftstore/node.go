@@ -47,6 +47,7 @@ type Node struct {
 	gossip    *gossip.Gossip
 	machine   *machine
 	logs      *logstore.Store
+	entries   raft.LogStore // logs, with its end in memory
 	raftNet   *raftTransport
 	raft      *raft.Raft
 	proposer  *proposer

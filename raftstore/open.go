@@ -203,11 +203,11 @@ func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
 	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = newRaftTransport(n.base, n.transport, n.id.NodeID, log)
-	cache, err := raft.NewLogCache(logCacheEntries, n.logs)
+	n.entries, err = raft.NewLogCache(logCacheEntries, n.logs)
 	if err != nil {
 		return err
 	}
-	n.raft, err = newRaft(n.raftConfig(log), n.machine, cache, n.logs, snapshots, n.raftNet)
+	n.raft, err = newRaft(n.raftConfig(log), n.machine, n.entries, n.logs, snapshots, n.raftNet)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), n.raftNet.Close())
 	}

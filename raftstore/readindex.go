@@ -54,23 +54,28 @@ func (n *Node) confirm(ctx context.Context) (index uint64, err error) {
 	return resp.GetIndex(), nil
 }
 
-// confirmAsLeader returns an index that covers everything acknowledged before
-// the call.
+// confirmAsLeader returns an index that covers everything acknowledged, and
+// everything read on any node, before the call.
 //
-// Whatever was acknowledged in this term was first applied here, and whatever
-// was before it is applied here too once the entry is that this leader appended
-// when it took office (term-start). So the applied index covers all, unless
-// another leader took over before the round began. That one had votes of a
-// quorum, and a voter has the new term on disk before it votes: where a quorum
-// answers that it knows no later term, nobody had taken over.
+// No node applies an entry of this term before its leader knows it to be
+// committed, and entries of earlier terms are committed once the one is that this
+// leader appended when it took office (term-start). So the leader's commit index
+// covers all, unless another leader took over before the round began. That one
+// had votes of a quorum, and a voter has the new term on disk before it votes:
+// where a quorum answers that it knows no later term, nobody had taken over.
+//
+// The applied index would not do: followers can be ahead of it.
 //
 // Raft's own VerifyLeader doesn't serve: it counts non-voters, and
 // answers to requests from before the call.
 func (n *Node) confirmAsLeader(ctx context.Context) (uint64, error) {
 	term := n.raft.CurrentTerm()
-	position := n.machine.Position()
-	if position.TermStartTerm != term {
+	if n.machine.Position().TermStartTerm != term {
 		return 0, fmt.Errorf("%w yet: the start of term %d is not applied", errNotLeader, term)
+	}
+	index, err := n.committed()
+	if err != nil {
+		return 0, err
 	}
 	if err := n.quorumKnowsNoTermAfter(ctx, term); err != nil {
 		return 0, err
@@ -78,7 +83,24 @@ func (n *Node) confirmAsLeader(ctx context.Context) (uint64, error) {
 	if n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term {
 		return 0, fmt.Errorf("%w of term %d any more", errNotLeader, term)
 	}
-	return position.Index, nil
+	return index, nil
+}
+
+// committed returns the index of the last committed entry that the state machine
+// gets to see: waiting for one that only raft sees would never end.
+func (n *Node) committed() (uint64, error) {
+	for index := n.raft.CommitIndex(); ; index-- {
+		if index <= n.machine.Position().Index {
+			return index, nil
+		}
+		var entry raft.Log
+		if err := n.entries.GetLog(index, &entry); err != nil {
+			return 0, fmt.Errorf("read entry %d: %w", index, err)
+		}
+		if entry.Type == raft.LogCommand || entry.Type == raft.LogConfiguration {
+			return index, nil
+		}
+	}
 }
 
 // quorumKnowsNoTermAfter asks the voters and returns as soon as a quorum, this
