@@ -9,7 +9,7 @@ import (
 // flushBytesDefault is how much memory the newest layer takes before it is
 // written. More of it writes a page fewer times under load, and takes longer to
 // replay after a crash.
-const flushBytesDefault = 16 << 20
+const flushBytesDefault = 32 << 20
 
 // Flush writes everything that is applied to the database file and syncs it.
 // Whoever feeds the machine must be able to replay what is not written, and

@@ -29,7 +29,7 @@ type Options struct {
 
 	// FlushBytes is how many bytes of memory what is applied takes until it is
 	// written to the database file in the background; twice as many make Apply
-	// wait. Zero means 16 MiB. Negative means that Apply writes, and syncs, what
+	// wait. Zero means 32 MiB. Negative means that Apply writes, and syncs, what
 	// it applies before it returns.
 	FlushBytes int
 

@@ -9,7 +9,7 @@ import (
 // the machine has not done so for its size. What a node applied since then it
 // replays from the log when it is started after a crash; written at once, the
 // same pages would be written again and again.
-const flushInterval = time.Second
+const flushInterval = 3 * time.Second
 
 // flushState writes what is applied to disk from time to time. An error stops
 // the node, as any of its disk does.
