@@ -12,9 +12,11 @@
 //
 // # Guarantees
 //
-// The applied index is committed in the same database transaction as the
-// data, so an entry takes effect exactly once, also across crashes; what Apply
-// has returned for is on disk. The applied index never goes down.
+// What is applied is in a layer in memory first, and goes to the file from time
+// to time, in one database transaction with the applied index at which it is
+// whole. So an entry takes effect exactly once, also across crashes, if whoever
+// feeds the machine can feed what is behind [Machine.DurableIndex] again. The
+// applied index goes down by a crash alone.
 //
 // Every record carries checksums, verified when it is read, and Open verifies
 // the whole file, so damage surfaces as [store.ErrCorrupt] and never as data.
@@ -24,7 +26,8 @@
 //
 // # Where to start reading
 //
-// [Machine.Apply] is in apply.go, what a transaction does in transaction.go, the
-// records in record.go, the state hash in sum.go. docs/FORMATS.md has the byte
-// layouts.
+// [Machine.Apply] is in apply.go, how what it does gets to the disk in flush.go,
+// what views see of it in version.go and bucket.go, what a transaction does in
+// transaction.go, the records in record.go, the state hash in sum.go.
+// docs/FORMATS.md has the byte layouts.
 package fsm
