@@ -46,10 +46,10 @@ func TestPostings_ReadLittleOfWhatTheySkip(t *testing.T) {
 		var scanned int
 		items, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) (found []records.Item[*entry], err error) {
 			counting := &countingTx{Tx: tx}
-			found, _, err = testEntries.list(ctx, counting, query[*entry]{filters: []filter{
+			found, _, err = testEntries.list(ctx, counting, query{filters: []filter{
 				testEntries.equals(records.FieldSelector, records.SelectorValue(values[0].Type, values[0].Value)),
 				testEntries.equals(records.FieldSelector, records.SelectorValue(values[1].Type, values[1].Value)),
-			}})
+			}}, &MalformedRecordsError{})
 			scanned = counting.pairs
 			return found, err
 		})
