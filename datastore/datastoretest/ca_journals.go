@@ -15,6 +15,7 @@ import (
 var caJournalTests = []conformanceTest{
 	{"2.9 SetCAJournal creates with the IDs 1, 2, 3", createJournals},
 	{"2.9 SetCAJournal replaces, also by what is empty", replaceJournal},
+	{"2.9 T18 SetCAJournal returns what Fetch does, also where data is empty", emptyJournal},
 	{"2.9 SetCAJournal: nil, and an unknown ID", setWrongJournal},
 	{"2.9 T37 FetchCAJournal returns the newest of several", fetchJournal},
 	{"2.9 7.2 PruneCAJournals", pruneJournals},
@@ -83,6 +84,17 @@ func replaceJournal(e *env) {
 	e.succeeds(err)
 	same(e, got, &journal{ID: 1}, "result")
 	e.hasJournals(&journal{ID: 1}, journalWith(2, []byte("data b"), "b"))
+}
+
+func emptyJournal(e *env) {
+	for id := range uint(2) { // created, then replaced
+		got, err := e.SetCAJournal(e.ctx(), &journal{ID: id, Data: []byte{}, ActiveX509AuthorityID: "a"})
+		e.succeeds(err)
+		same(e, got, journalWith(1, nil, "a"), "journal")
+		fetched, err := e.FetchCAJournal(e.ctx(), "a")
+		e.succeeds(err)
+		same(e, fetched, got, "fetched journal")
+	}
 }
 
 func setWrongJournal(e *env) {
