@@ -65,7 +65,8 @@ func (d *DataStore) FetchCAJournal(ctx context.Context, activeX509AuthorityID st
 		if err != nil || len(keys) == 0 {
 			return nil, err
 		}
-		item, err := journals.mustGet(ctx, tx, keys[len(keys)-1])
+		newest := records.Posting{ID: []byte(keys[len(keys)-1])}
+		item, err := journals.itemOf(ctx, tx, newest)
 		if err != nil {
 			return nil, err
 		}

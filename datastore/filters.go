@@ -14,9 +14,9 @@ type filter struct {
 	// read.
 	open func(ctx context.Context, tx store.Tx, bad *MalformedRecordsError) (postings, error)
 
-	// keys, if it is known, is a range that has one key for each object that
-	// passes, and no other: to count them no record has to be read.
-	keys *store.Range
+	// keys, if it isn't nil, returns a range that has one key for each object
+	// that passes, and no other: to count them no record has to be read.
+	keys func() store.Range
 }
 
 // all passes all objects.
@@ -24,10 +24,12 @@ func (c collection[T]) all() filter { return c.equals(records.FieldOrder, "") }
 
 // equals passes the objects that have value in field.
 func (c collection[T]) equals(field, value string) filter {
-	keys := store.Prefix(c.kind.IndexPrefix(field, value))
-	return filter{keys: &keys, open: func(_ context.Context, tx store.Tx, bad *MalformedRecordsError) (postings, error) {
-		return newIndexPostings(tx, c.kind, field, value, bad), nil
-	}}
+	return filter{
+		keys: func() store.Range { return store.Prefix(c.kind.IndexPrefix(field, value)) },
+		open: func(_ context.Context, tx store.Tx, bad *MalformedRecordsError) (postings, error) {
+			return &indexPostings{tx: tx, kind: c.kind, field: field, value: value, bad: bad}, nil
+		},
+	}
 }
 
 // matches passes the objects whose set in field compares with values as match
@@ -40,7 +42,7 @@ func (c collection[T]) matches(field string, values []string, match MatchBehavio
 	return filter{open: func(_ context.Context, tx store.Tx, bad *MalformedRecordsError) (postings, error) {
 		lists := make([]postings, len(values))
 		for i, value := range values {
-			lists[i] = newIndexPostings(tx, c.kind, field, value, bad)
+			lists[i] = &indexPostings{tx: tx, kind: c.kind, field: field, value: value, bad: bad}
 		}
 		switch n := uint64(len(values)); match {
 		case Exact:
@@ -71,7 +73,8 @@ func (c collection[T]) expiresFrom(t int64) filter {
 // inRange passes the objects with an index record in r, which has at most one
 // for each object.
 func (c collection[T]) inRange(r store.Range) filter {
-	return filter{keys: &r, open: func(ctx context.Context, tx store.Tx, bad *MalformedRecordsError) (postings, error) {
+	keys := func() store.Range { return r }
+	return filter{keys: keys, open: func(ctx context.Context, tx store.Tx, bad *MalformedRecordsError) (postings, error) {
 		var found sortedPostings
 		err := scanAll(ctx, tx, r, func(kv store.KeyValue) error {
 			p, err := c.kind.Posting(kv.Key, kv.Value)

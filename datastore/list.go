@@ -110,7 +110,7 @@ func (c collection[T]) count(ctx context.Context, tx store.Tx, filters ...filter
 		filters = []filter{c.all()}
 	}
 	if keys := filters[0].keys; keys != nil && len(filters) == 1 {
-		return tx.Count(ctx, *keys)
+		return tx.Count(ctx, keys())
 	}
 	n := 0
 	var bad MalformedRecordsError

@@ -22,7 +22,6 @@ type postings interface {
 // indexReader is the part of a [records.Kind] that filters need.
 type indexReader interface {
 	IndexAfter(field, value string, after uint64) (start, end []byte)
-	IndexPrefix(field, value string) []byte
 	Posting(key, data []byte) (records.Posting, error)
 }
 
@@ -33,7 +32,6 @@ type indexPostings struct {
 	tx           store.Tx
 	kind         indexReader
 	field, value string
-	keySize      int // of every record
 	bad          *MalformedRecordsError
 
 	read  []store.KeyValue // the page, without what was passed
@@ -46,11 +44,6 @@ const (
 	postingsPageMin = 16
 	postingsPageMax = 1024
 )
-
-func newIndexPostings(tx store.Tx, kind indexReader, field, value string, bad *MalformedRecordsError) *indexPostings {
-	size := len(kind.IndexPrefix(field, value)) + store.PatchSize
-	return &indexPostings{tx: tx, kind: kind, field: field, value: value, keySize: size, bad: bad}
-}
 
 func (l *indexPostings) seek(ctx context.Context, from uint64) (records.Posting, bool, error) {
 	for {
@@ -81,15 +74,15 @@ func (l *indexPostings) seek(ctx context.Context, from uint64) (records.Posting,
 			return records.Posting{}, false, err
 		}
 		l.last = len(l.read) < l.limit
-		l.read = slices.DeleteFunc(l.read, l.strange)
+		l.read = slices.DeleteFunc(l.read, func(kv store.KeyValue) bool {
+			return len(kv.Key) != len(end)+store.PatchSize && l.strange(kv)
+		})
 	}
 }
 
-// strange tells of a key that no index has. It would be out of order.
+// strange tells whether kv is no record of the index, such as one whose key is too
+// long. It would be out of order.
 func (l *indexPostings) strange(kv store.KeyValue) bool {
-	if len(kv.Key) == l.keySize {
-		return false
-	}
 	_, err := l.kind.Posting(kv.Key, kv.Value)
 	return l.bad.collect(err)
 }
