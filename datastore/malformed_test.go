@@ -345,6 +345,8 @@ func TestPrune_GoesOnWithWhatDecodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, d, key, "")
+	_, err = d.FetchCAJournal(ctx, "b")
+	names(t, err, key)
 	if all, err := d.ListCAJournalsForTesting(ctx); len(all) != 5 {
 		names(t, err, key)
 		t.Errorf("%d journals listed", len(all))
@@ -356,6 +358,11 @@ func TestPrune_GoesOnWithWhatDecodes(t *testing.T) {
 	if all, err := d.ListCAJournalsForTesting(ctx); len(all) != 0 {
 		t.Errorf("left: %v, %v", all, err)
 	}
+	if _, _, err := d.store.Delete(ctx, store.Key(key)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.FetchCAJournal(ctx, "b") // whose index record is left
+	names(t, err, key)
 }
 
 func TestMalformedRecordsError_IsBounded(t *testing.T) {
