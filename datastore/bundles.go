@@ -10,7 +10,10 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-var bundles = collection[*spirev1.Bundle]{kind: records.Bundles, unique: "bundles.trust_domain"}
+var bundles = collection[*spirev1.Bundle]{
+	kind: records.Bundles, unique: "bundles.trust_domain",
+	blank: func(id string, _ map[string]string) *spirev1.Bundle { return &spirev1.Bundle{TrustDomainId: id} },
+}
 
 // CreateBundle stores a new bundle as it is and returns it. The error is
 // AlreadyExists if its trust domain has one.
@@ -79,22 +82,27 @@ func (d *DataStore) AppendBundle(ctx context.Context, b *spirev1.Bundle) (*spire
 	})
 }
 
-// ListBundles returns the bundles in the order of their creation.
+// ListBundles returns the bundles in the order of their creation. With a
+// [MalformedRecordsError] come all of the page but those that it names.
 func (d *DataStore) ListBundles(ctx context.Context, req *ListBundlesRequest) (*ListBundlesResponse, error) {
 	page, err := newPage(req.Pagination)
 	if err != nil {
 		return nil, err
 	}
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*ListBundlesResponse, error) {
-		items, last, err := bundles.list(ctx, tx, query[*spirev1.Bundle]{page: page})
-		return &ListBundlesResponse{Bundles: objects(items), Pagination: nextPage(req.Pagination, last)}, err
+		var bad MalformedRecordsError
+		items, last, err := bundles.list(ctx, tx, query{page: page}, &bad)
+		if err != nil {
+			return nil, err
+		}
+		return &ListBundlesResponse{Bundles: objects(items), Pagination: nextPage(req.Pagination, last)}, bad.errOrNil()
 	})
 }
 
 // CountBundles returns how many bundles there are.
 func (d *DataStore) CountBundles(ctx context.Context) (int32, error) {
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (int32, error) {
-		n, err := bundles.count(ctx, tx, query[*spirev1.Bundle]{})
+		n, err := bundles.count(ctx, tx)
 		return int32(n), err
 	})
 }
@@ -165,25 +173,33 @@ func appendMissing[T any, K comparable](stored, given []T, key func(T) K) ([]T, 
 	return stored, len(stored) > n
 }
 
-// Authorities are the same if all their fields are.
+// Authorities are the same if all their fields are, known or not.
 
 type certificateFields struct {
 	der     string
 	tainted bool
+	unknown string
 }
 
 func ofCertificate(c *spirev1.Certificate) certificateFields {
-	return certificateFields{string(c.DerBytes), c.TaintedKey}
+	if c == nil {
+		return certificateFields{} // as protobuf stores it
+	}
+	return certificateFields{string(c.DerBytes), c.TaintedKey, string(records.UnknownFields(c))}
 }
 
 type publicKeyFields struct {
 	pkix, kid string
 	notAfter  int64
 	tainted   bool
+	unknown   string
 }
 
 func ofPublicKey(k *spirev1.PublicKey) publicKeyFields {
-	return publicKeyFields{string(k.PkixBytes), k.Kid, k.NotAfter, k.TaintedKey}
+	if k == nil {
+		return publicKeyFields{}
+	}
+	return publicKeyFields{string(k.PkixBytes), k.Kid, k.NotAfter, k.TaintedKey, string(records.UnknownFields(k))}
 }
 
 func errNoBundle() error {

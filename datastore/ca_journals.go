@@ -1,9 +1,10 @@
 package datastore
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -25,7 +26,8 @@ func (d *DataStore) SetCAJournal(ctx context.Context, j *CAJournal) (*CAJournal,
 	if j == nil {
 		return nil, failure(codes.InvalidArgument, "ca journal is required")
 	}
-	stored := &CAJournal{ID: j.ID, Data: bytes.Clone(j.Data), ActiveX509AuthorityID: j.ActiveX509AuthorityID}
+	data := append([]byte(nil), j.Data...) // empty is nil, as it is fetched
+	stored := &CAJournal{ID: j.ID, Data: data, ActiveX509AuthorityID: j.ActiveX509AuthorityID}
 	if j.ID == 0 {
 		number, res, err := updateNumbered(ctx, d, func(tx store.Tx) (store.Sequence, error) {
 			return journals.create(ctx, tx, journalRecord(rand.Text(), j))
@@ -55,11 +57,16 @@ func (d *DataStore) FetchCAJournal(ctx context.Context, activeX509AuthorityID st
 		return nil, failure(codes.InvalidArgument, "active X509 authority ID is required")
 	}
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*CAJournal, error) {
-		keys, err := journals.ids(ctx, tx, 0, journals.equals(records.FieldAuthority, activeX509AuthorityID))
+		var bad MalformedRecordsError
+		keys, err := journals.ids(ctx, tx, &bad, journals.equals(records.FieldAuthority, activeX509AuthorityID))
+		if err == nil {
+			err = bad.errOrNil() // one of these may be the newest
+		}
 		if err != nil || len(keys) == 0 {
 			return nil, err
 		}
-		item, err := journals.mustGet(ctx, tx, keys[len(keys)-1])
+		newest := records.Posting{ID: []byte(keys[len(keys)-1])}
+		item, err := journals.itemOf(ctx, tx, newest)
 		if err != nil {
 			return nil, err
 		}
@@ -68,80 +75,79 @@ func (d *DataStore) FetchCAJournal(ctx context.Context, activeX509AuthorityID st
 }
 
 // PruneCAJournals deletes the journals in which all authorities expire at or
-// before a time in Unix seconds. The error is Internal, and nothing is deleted,
-// if the data of one can't be decoded.
+// before a time in Unix seconds. Those whose data can't be decoded stay: they are
+// named in an error, which is Internal, once all others have been looked at.
 func (d *DataStore) PruneCAJournals(ctx context.Context, allCAsExpireBefore int64) error {
-	stale, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([]string, error) {
-		items, _, err := journals.list(ctx, tx, query[*recordsv1.CAJournal]{})
-		if err != nil {
-			return nil, err
-		}
-		var stale []string
-		for _, item := range items {
-			alive, err := journalAlive(item.Object.Data, allCAsExpireBefore)
-			if err != nil {
-				return nil, failure(codes.Internal, "unable to unmarshal entries from CA journal record: %w", err)
-			}
-			if !alive {
-				stale = append(stale, item.Object.Key)
-			}
-		}
-		return stale, nil
-	})
-	if err != nil {
-		return err
-	}
-	pruned, err := inChunks(ctx, d, stale, func(tx store.Tx, keys []string) ([]uint64, error) {
-		return pruneJournals(ctx, tx, keys, allCAsExpireBefore)
+	pruned, err := prune(ctx, d, func(tx store.Tx, bad *MalformedRecordsError) ([]string, error) {
+		return staleJournals(ctx, tx, allCAsExpireBefore, bad)
+	}, func(tx store.Tx, key string) (uint64, bool, error) {
+		return pruneJournal(ctx, tx, key, allCAsExpireBefore)
 	})
 	for _, id := range pruned {
 		d.log.Info("Pruned stale CA journal record", "ca_journal_id", id)
+	}
+	if bad, ok := errors.AsType[*MalformedRecordsError](err); ok {
+		err = failure(codes.Internal, "unable to unmarshal entries from CA journal record: %w", bad)
 	}
 	return err
 }
 
 // ListCAJournalsForTesting returns all journals in the order of their IDs, or
-// nil.
+// nil. With a [MalformedRecordsError] come all but those that it names.
 func (d *DataStore) ListCAJournalsForTesting(ctx context.Context) ([]*CAJournal, error) {
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) ([]*CAJournal, error) {
-		items, _, err := journals.list(ctx, tx, query[*recordsv1.CAJournal]{})
+		var bad MalformedRecordsError
+		items, _, err := journals.list(ctx, tx, query{}, &bad)
+		if err != nil {
+			return nil, err
+		}
 		var all []*CAJournal
 		for _, item := range items {
 			all = append(all, toJournal(item))
 		}
-		return all, err
+		return all, bad.errOrNil()
 	})
 }
 
-// pruneJournals deletes those of keys that are still stale, and returns their
-// IDs.
-func pruneJournals(ctx context.Context, tx store.Tx, keys []string, limit int64) ([]uint64, error) {
-	var pruned []uint64
-	for _, key := range keys {
-		item, ok, err := journals.get(ctx, tx, key)
-		if err != nil {
+// staleJournals returns the keys of the journals without an authority that
+// expires after limit.
+func staleJournals(ctx context.Context, tx store.Tx, limit int64, bad *MalformedRecordsError) ([]string, error) {
+	items, _, err := journals.list(ctx, tx, query{}, bad)
+	if err != nil {
+		return nil, err
+	}
+	var stale []string
+	for _, item := range items {
+		alive, err := journalAlive(item, limit)
+		switch {
+		case err == nil && !alive:
+			stale = append(stale, item.Object.Key)
+		case err != nil && !bad.collect(err):
 			return nil, err
 		}
-		if !ok {
-			continue
-		}
-		if alive, err := journalAlive(item.Object.Data, limit); err != nil || alive {
-			continue // it has changed, and what can't be decoded is kept
-		}
-		if err := journals.delete(tx, item); err != nil {
-			return nil, during(codes.Internal, "failed to delete CA journal", err)
-		}
-		pruned = append(pruned, item.Number)
 	}
-	return pruned, nil
+	return stale, nil
+}
+
+// pruneJournal deletes a journal if it is still stale, and returns its ID and
+// whether it was.
+func pruneJournal(ctx context.Context, tx store.Tx, key string, limit int64) (uint64, bool, error) {
+	item, ok, err := journals.get(ctx, tx, key)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	if alive, err := journalAlive(item, limit); err != nil || alive {
+		return 0, false, err
+	}
+	return item.Number, true, during(codes.Internal, "failed to delete CA journal", journals.delete(tx, item))
 }
 
 // journalAlive tells whether any authority of a journal expires after the Unix
-// second limit.
-func journalAlive(data []byte, limit int64) (bool, error) {
+// second limit. The error is a [records.MalformedError].
+func journalAlive(item records.Item[*recordsv1.CAJournal], limit int64) (bool, error) {
 	var entries spirev1.CAJournalEntries
-	if err := proto.Unmarshal(data, &entries); err != nil {
-		return false, err
+	if err := proto.Unmarshal(item.Object.Data, &entries); err != nil {
+		return false, journals.kind.Malformed(item.Object.Key, fmt.Errorf("data of journal %d: %w", item.Number, err))
 	}
 	for _, ca := range entries.X509CAs {
 		if ca.NotAfter > limit {

@@ -1,12 +1,9 @@
 package datastore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
@@ -21,6 +18,10 @@ const scanPage = 1024
 type collection[T any] struct {
 	kind   *records.Kind[T]
 	unique string // what SQL calls the column with the id
+
+	// blank returns an object with its id and what fields, by their names, say
+	// of one that can't be decoded. It is for kinds that are deleted by their id.
+	blank func(id string, fields map[string]string) T
 }
 
 // get returns the object with the given id, and whether there is one.
@@ -47,11 +48,15 @@ func (c collection[T]) mustGet(ctx context.Context, tx store.Tx, id string) (rec
 	return item, err
 }
 
-// has tells whether an object has value in field. It only conflicts with a
-// change of that.
-func (c collection[T]) has(ctx context.Context, tx store.Tx, field, value string) (bool, error) {
+// first returns the oldest object that has value in field, and whether there is
+// one. It only conflicts with a change of that.
+func (c collection[T]) first(ctx context.Context, tx store.Tx, field, value string) (records.Posting, bool, error) {
 	found, err := tx.Scan(ctx, store.Prefix(c.kind.IndexPrefix(field, value)), 1)
-	return len(found) > 0, err
+	if err != nil || len(found) == 0 {
+		return records.Posting{}, false, err
+	}
+	p, err := c.kind.Posting(found[0].Key, found[0].Value)
+	return p, err == nil, err
 }
 
 // byNumber returns the object with the given number, and whether there is one.
@@ -65,7 +70,7 @@ func (c collection[T]) byNumber(ctx context.Context, tx store.Tx, number uint64)
 	if err != nil {
 		return records.Item[T]{}, false, err
 	}
-	return c.get(ctx, tx, posting.ID)
+	return c.get(ctx, tx, string(posting.ID))
 }
 
 // create adds an object. The error is errUnique if its id is taken.
@@ -133,12 +138,7 @@ func (c collection[T]) delete(tx store.Tx, old records.Item[T]) error {
 	if err := c.changeable(old); err != nil {
 		return err
 	}
-	for _, r := range c.kind.Indexes(old.Object) {
-		if err := tx.Delete(c.kind.IndexKey(r, old.Number)); err != nil {
-			return err
-		}
-	}
-	return tx.Delete(c.kind.Key(c.kind.ID(old.Object)))
+	return c.stored(old).delete(tx)
 }
 
 // changeable refuses an object that was created in the same transaction.
@@ -147,114 +147,6 @@ func (c collection[T]) changeable(item records.Item[T]) error {
 		return fmt.Errorf("%s is changed in the transaction that creates it", c.kind.Type())
 	}
 	return nil
-}
-
-// query says which objects to list.
-type query[T any] struct {
-	filters []filter     // all must hold
-	keep    func(T) bool // what no index knows; nil keeps all
-	page    page
-}
-
-// list returns the objects of a page of q, in the order of their creation, and
-// the number of the last, or 0.
-func (c collection[T]) list(ctx context.Context, tx store.Tx, q query[T]) ([]records.Item[T], uint64, error) {
-	if len(q.filters) == 0 && q.page == (page{}) {
-		return c.listAll(ctx, tx, q.keep)
-	}
-	var items []records.Item[T]
-	var last uint64
-	err := c.each(ctx, tx, q, func(p records.Posting) (bool, error) {
-		item, ok, err := c.get(ctx, tx, p.ID)
-		if err != nil {
-			return false, err
-		}
-		if !ok {
-			return false, fmt.Errorf("%w: an index of %s leads to no item", store.ErrCorrupt, c.kind.Type())
-		}
-		if q.keep != nil && !q.keep(item.Object) {
-			return true, nil
-		}
-		items, last = append(items, item), item.Number
-		return len(items) != q.page.limit, nil
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	return items, last, nil
-}
-
-// listAll lists every object. Reading all items in the order of their ids costs
-// less than finding one after the other.
-func (c collection[T]) listAll(ctx context.Context, tx store.Tx, keep func(T) bool) ([]records.Item[T], uint64, error) {
-	var items []records.Item[T]
-	err := scanAll(ctx, tx, store.Prefix(c.kind.Prefix()), func(kv store.KeyValue) error {
-		item, err := c.kind.DecodePair(kv.Key, kv.Value)
-		if err == nil && (keep == nil || keep(item.Object)) {
-			items = append(items, item)
-		}
-		return err
-	})
-	if err != nil || len(items) == 0 {
-		return nil, 0, err
-	}
-	slices.SortFunc(items, func(a, b records.Item[T]) int { return cmp.Compare(a.Number, b.Number) })
-	return items, items[len(items)-1].Number, nil
-}
-
-// count returns how many objects there are of q, whatever its page.
-func (c collection[T]) count(ctx context.Context, tx store.Tx, q query[T]) (int, error) {
-	q.page = page{}
-	if q.keep != nil {
-		items, _, err := c.list(ctx, tx, q)
-		return len(items), err
-	}
-	if len(q.filters) == 0 {
-		return tx.Count(ctx, store.Prefix(c.kind.IndexPrefix(records.FieldOrder, "")))
-	}
-	n := 0
-	err := c.each(ctx, tx, q, func(records.Posting) (bool, error) {
-		n++
-		return true, nil
-	})
-	return n, err
-}
-
-// each calls fn with the postings that pass the filters of q, behind the start
-// of its page, until fn returns false.
-func (c collection[T]) each(ctx context.Context, tx store.Tx, q query[T], fn func(records.Posting) (bool, error)) error {
-	filters := q.filters
-	if len(filters) == 0 {
-		filters = []filter{c.equals(records.FieldOrder, "")}
-	}
-	lists := make([]postings, len(filters))
-	for i, f := range filters {
-		var err error
-		if lists[i], err = f(ctx, tx); err != nil {
-			return err
-		}
-	}
-	found := &intersection{lists: lists}
-	for after := q.page.after; after < math.MaxUint64; {
-		p, ok, err := found.seek(ctx, after+1)
-		if err != nil || !ok {
-			return err
-		}
-		if more, err := fn(p); err != nil || !more {
-			return err
-		}
-		after = p.Number
-	}
-	return nil
-}
-
-// objects returns what items hold. No items give nil.
-func objects[T any](items []records.Item[T]) []T {
-	all := slices.Grow([]T(nil), len(items))
-	for _, item := range items {
-		all = append(all, item.Object)
-	}
-	return all
 }
 
 // scanAll calls fn with every pair in r. Where pairs are so large that a page of

@@ -103,7 +103,7 @@ func drawEntry(t *rapid.T) *entry {
 
 // compare draws a query, and compares the lists and the count.
 func compare(t *rapid.T, d *DataStore, model []*entry) {
-	q := query[*entry]{}
+	q := query{}
 	var holds []func(*entry) bool
 	use := func(label string) bool { return rapid.Bool().Draw(t, "filter by "+label) }
 	if use("parent") {
@@ -126,10 +126,6 @@ func compare(t *rapid.T, d *DataStore, model []*entry) {
 			holds = append(holds, func(e *entry) bool { return e.EntryExpiry != 0 && e.EntryExpiry >= limit })
 		}
 	}
-	if use("keep") {
-		q.keep = func(e *entry) bool { return e.Hint != "" }
-		holds = append(holds, q.keep)
-	}
 	var want []string
 	for _, e := range model {
 		if !slices.ContainsFunc(holds, func(holds func(*entry) bool) bool { return !holds(e) }) {
@@ -142,19 +138,19 @@ func compare(t *rapid.T, d *DataStore, model []*entry) {
 		}
 	}
 	n, err := view(context.Background(), d, store.Linearizable(), func(tx store.Tx) (int, error) {
-		return testEntries.count(context.Background(), tx, q)
+		return testEntries.count(context.Background(), tx, q.filters...)
 	})
 	if err != nil || n != len(want) {
 		t.Fatalf("count: got %d, %v, want %d", n, err, len(want))
 	}
 }
 
-func listInPages(t *rapid.T, d *DataStore, q query[*entry], limit int) []string {
+func listInPages(t *rapid.T, d *DataStore, q query, limit int) []string {
 	var ids []string
 	for q.page = (page{limit: limit}); ; {
 		var last uint64
 		items, err := view(context.Background(), d, store.Linearizable(), func(tx store.Tx) (items []records.Item[*entry], err error) {
-			items, last, err = testEntries.list(context.Background(), tx, q)
+			items, last, err = testEntries.list(context.Background(), tx, q, &MalformedRecordsError{})
 			return items, err
 		})
 		if err != nil {
@@ -265,11 +261,11 @@ func TestCollection_WithIDsOfAnotherCollection(t *testing.T) {
 	}
 	got, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([]string, error) {
 		match := sets.matches(records.FieldSelector, []string{records.SelectorValue("t", "v")}, Exact)
-		ids, err := sets.ids(ctx, tx, 0, match)
+		ids, err := sets.ids(ctx, tx, &MalformedRecordsError{}, match)
 		if err != nil {
 			return nil, err
 		}
-		return testNodes.ids(ctx, tx, 0, testNodes.withIDs(ids))
+		return testNodes.ids(ctx, tx, &MalformedRecordsError{}, testNodes.withIDs(ids))
 	})
 	if err != nil || !slices.Equal(got, []string{"z", "a"}) {
 		t.Errorf("got %q, %v", got, err)
@@ -305,7 +301,7 @@ func TestCollection_HasDoesNotConflictWithChanges(t *testing.T) {
 	attempts := 0
 	err := change(d, func(ctx context.Context, tx store.Tx) error {
 		attempts++
-		ok, err := bundles.has(ctx, tx, records.FieldID, "td")
+		_, ok, err := bundles.first(ctx, tx, records.FieldID, "td")
 		if err != nil || !ok {
 			return fmt.Errorf("has: %v, %w", ok, err)
 		}
@@ -387,9 +383,9 @@ func TestCollection_TenThousandSelectors(t *testing.T) {
 		10_000: {Exact, Subset, Superset, MatchAny}, 9_999: {Superset, MatchAny}, 0: {},
 	} {
 		for match := Exact; match <= MatchAny; match++ {
-			q := query[*entry]{filters: []filter{testEntries.matches(records.FieldSelector, values[:n], match)}}
+			q := query{filters: []filter{testEntries.matches(records.FieldSelector, values[:n], match)}}
 			got, err := view(context.Background(), d, store.Linearizable(), func(tx store.Tx) (int, error) {
-				return testEntries.count(context.Background(), tx, q)
+				return testEntries.count(context.Background(), tx, q.filters...)
 			})
 			if want := slices.Contains(matches, match); err != nil || got > 0 != want {
 				t.Errorf("match %d of %d: got %d, %v", match, n, got, err)

@@ -125,7 +125,9 @@ func updateNumbered[R any](ctx context.Context, d *DataStore, fn func(store.Tx) 
 }
 
 // view runs fn in a read-only transaction and returns what it returned. The
-// error is one to return to the caller of a method.
+// error is one to return to the caller of a method. If it is a
+// [MalformedRecordsError] of fn, the result comes with it; with any other there
+// is none.
 func view[R any](ctx context.Context, d *DataStore, c store.Consistency, fn func(store.Tx) (R, error)) (R, error) {
 	var none R
 	if err := d.enter(); err != nil {
@@ -138,8 +140,8 @@ func view[R any](ctx context.Context, d *DataStore, c store.Consistency, fn func
 		result, err = fn(tx)
 		return err
 	})
-	if err != nil {
+	if _, partly := errors.AsType[*MalformedRecordsError](err); err != nil && !partly {
 		return none, translate(err)
 	}
-	return result, nil
+	return result, translate(err)
 }

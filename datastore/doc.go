@@ -5,10 +5,11 @@
 // # Guarantees
 //
 // A call is one transaction, with the events that it emits: on error nothing has
-// changed, unless the error is [store.ErrUnknownOutcome]. The prunes of events
-// alone take several transactions, and may end half done. Calls that run into
-// each other, on this or other servers, are repeated inside until they succeed
-// or their context ends.
+// changed, unless the error is [store.ErrUnknownOutcome]. Those that touch any
+// number of objects take several transactions where there are many, and may end
+// half done: the prunes, but for that of a bundle, DeleteBundle and the import.
+// Calls that run into each other, on this or other servers, are repeated inside
+// until they succeed or their context ends.
 //
 // Reads see every write that was done before they began, on any server. Those
 // with a [DataConsistency] may be told to tolerate what was true
@@ -23,9 +24,14 @@
 // tests look at them. Whatever the code, the errors of the store and of the
 // context are in the chain, for errors.Is.
 //
+// A stored record that can't be decoded takes no others down: lists and prunes
+// deal with all others, and name it in a [MalformedRecordsError], which comes
+// along with the list.
+//
 // # Where to start reading
 //
 // collection.go has what all kinds of object share: an object with its indexes
-// and its number, in a transaction. postings.go finds objects by their indexes.
-// bundles.go shows how a kind of object uses both.
+// and its number, in a transaction. list.go lists and counts them, by filters.go
+// and the indexes that postings.go reads. bundles.go shows how a kind of object
+// uses them.
 package datastore

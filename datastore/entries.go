@@ -14,7 +14,12 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-var entries = collection[*spirev1.RegistrationEntry]{kind: records.Entries, unique: "registered_entries.entry_id"}
+var entries = collection[*spirev1.RegistrationEntry]{
+	kind: records.Entries, unique: "registered_entries.entry_id",
+	blank: func(id string, _ map[string]string) *spirev1.RegistrationEntry {
+		return &spirev1.RegistrationEntry{EntryId: id}
+	},
+}
 
 // CreateRegistrationEntry is [DataStore.CreateOrReturnRegistrationEntry] for who
 // doesn't ask whether the entry existed.
@@ -55,23 +60,22 @@ func (d *DataStore) FetchRegistrationEntry(ctx context.Context, entryID string) 
 }
 
 // FetchRegistrationEntries returns those entries that exist of the given ids,
-// by id, all from one snapshot. The map is not nil.
+// by id, all from one snapshot. The map is not nil. With a
+// [MalformedRecordsError] come all but those that it names.
 func (d *DataStore) FetchRegistrationEntries(ctx context.Context, entryIDs []string) (map[string]*spirev1.RegistrationEntry, error) {
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (map[string]*spirev1.RegistrationEntry, error) {
+		var bad MalformedRecordsError
 		found := make(map[string]*spirev1.RegistrationEntry, len(entryIDs))
-		for _, id := range entryIDs {
-			if found[id] != nil {
-				continue
-			}
+		for _, id := range distinct(entryIDs) {
 			item, ok, err := entries.get(ctx, tx, id)
-			if err != nil {
+			switch {
+			case ok:
+				found[id] = item.Object
+			case err != nil && !bad.collect(err):
 				return nil, err
 			}
-			if ok {
-				found[id] = item.Object
-			}
 		}
-		return found, nil
+		return found, bad.errOrNil()
 	})
 }
 
@@ -114,15 +118,16 @@ func (d *DataStore) UpdateRegistrationEntry(ctx context.Context, e *spirev1.Regi
 	})
 }
 
-// DeleteRegistrationEntry deletes an entry and returns it as it was. The error
-// is NotFound if there is none.
+// DeleteRegistrationEntry deletes an entry and returns it as it was; of one that
+// can't be decoded, it returns the id alone. The error is NotFound if there is
+// none.
 func (d *DataStore) DeleteRegistrationEntry(ctx context.Context, entryID string) (*spirev1.RegistrationEntry, error) {
-	return update(ctx, d, func(tx store.Tx) (*spirev1.RegistrationEntry, error) {
-		old, err := entries.mustGet(ctx, tx, entryID)
+	return updateWrecks(ctx, d, func(tx store.Tx, w wrecks) (*spirev1.RegistrationEntry, error) {
+		old, err := entries.mustFind(ctx, tx, entryID, w)
 		if err != nil {
 			return nil, err
 		}
-		return old.Object, deleteEntry(tx, old, d.clock())
+		return old.object, deleteEntry(tx, old, d.clock())
 	})
 }
 
@@ -178,16 +183,11 @@ func setIf[T any](condition bool, field *T, value T) {
 // similarEntry returns the oldest entry that is similar to e, and whether there
 // is one.
 func similarEntry(ctx context.Context, tx store.Tx, e *spirev1.RegistrationEntry) (*spirev1.RegistrationEntry, bool, error) {
-	similar := store.Prefix(entries.kind.IndexPrefix(records.FieldSimilar, records.SimilarValue(e)))
-	found, err := tx.Scan(ctx, similar, 1)
-	if err != nil || len(found) == 0 {
+	oldest, ok, err := entries.first(ctx, tx, records.FieldSimilar, records.SimilarValue(e))
+	if err != nil || !ok {
 		return nil, false, err
 	}
-	oldest, err := entries.kind.Posting(found[0].Key, found[0].Value)
-	if err != nil {
-		return nil, false, err
-	}
-	item, err := entries.mustGet(ctx, tx, oldest.ID)
+	item, err := entries.mustGet(ctx, tx, string(oldest.ID))
 	return item.Object, err == nil, err
 }
 
@@ -218,18 +218,18 @@ func replaceEntry(tx store.Tx, old records.Item[*spirev1.RegistrationEntry], e *
 }
 
 // deleteEntry deletes old, with its event.
-func deleteEntry(tx store.Tx, old records.Item[*spirev1.RegistrationEntry], now time.Time) error {
-	if err := entries.delete(tx, old); err != nil {
+func deleteEntry(tx store.Tx, old stored[*spirev1.RegistrationEntry], now time.Time) error {
+	if err := old.delete(tx); err != nil {
 		return err
 	}
-	return entryEvents.emit(tx, now, old.Object.EntryId)
+	return entryEvents.emit(tx, now, old.object.EntryId)
 }
 
 // checkFederated refuses trust domains without a bundle. It conflicts with the
 // deletion of the bundles only.
 func checkFederated(ctx context.Context, tx store.Tx, trustDomainIDs []string) error {
 	for _, id := range trustDomainIDs {
-		if ok, err := bundles.has(ctx, tx, records.FieldID, id); err != nil {
+		if _, ok, err := bundles.first(ctx, tx, records.FieldID, id); err != nil {
 			return err
 		} else if !ok {
 			return failure(codes.Unknown, "unable to find federated bundle %q", id)

@@ -13,16 +13,22 @@ import (
 )
 
 // ListRegistrationEntries returns the entries that pass all filters, in the
-// order of their creation. Entries is not nil.
+// order of their creation. Entries is not nil. With a [MalformedRecordsError] come
+// all of the page but those that it names. No filter needs a decoded entry: what
+// an index rules out is not looked at.
 func (d *DataStore) ListRegistrationEntries(ctx context.Context, req *ListRegistrationEntriesRequest) (*ListRegistrationEntriesResponse, error) {
 	q, err := entryQuery(req)
 	if err != nil {
 		return nil, err
 	}
 	return view(ctx, d, d.consistency(req.DataConsistency), func(tx store.Tx) (*ListRegistrationEntriesResponse, error) {
-		items, last, err := entries.list(ctx, tx, q)
+		var bad MalformedRecordsError
+		items, last, err := entries.list(ctx, tx, q, &bad)
+		if err != nil {
+			return nil, err
+		}
 		found := append([]*spirev1.RegistrationEntry{}, objects(items)...)
-		return &ListRegistrationEntriesResponse{Entries: found, Pagination: nextPage(req.Pagination, last)}, err
+		return &ListRegistrationEntriesResponse{Entries: found, Pagination: nextPage(req.Pagination, last)}, bad.errOrNil()
 	})
 }
 
@@ -45,7 +51,7 @@ func (d *DataStore) CountRegistrationEntries(ctx context.Context, req *CountRegi
 		return -1, err
 	}
 	n, err := view(ctx, d, d.consistency(req.DataConsistency), func(tx store.Tx) (int, error) {
-		return entries.count(ctx, tx, q)
+		return entries.count(ctx, tx, q.filters...)
 	})
 	if err != nil {
 		return -1, err
@@ -55,16 +61,16 @@ func (d *DataStore) CountRegistrationEntries(ctx context.Context, req *CountRegi
 
 // entryQuery reads a request. Its errors are those for callers, found in the
 // order in which SPIRE looks.
-func entryQuery(req *ListRegistrationEntriesRequest) (query[*spirev1.RegistrationEntry], error) {
+func entryQuery(req *ListRegistrationEntriesRequest) (query, error) {
 	page, pageErr := newPage(req.Pagination)
 	if pageErr != nil && req.Pagination.PageSize <= 0 {
-		return query[*spirev1.RegistrationEntry]{}, pageErr
+		return query{}, pageErr
 	}
 	filters, err := entryFilters(req)
 	if err == nil && pageErr != nil {
 		err = fmt.Errorf(storagePrefix+"%w", pageErr)
 	}
-	return query[*spirev1.RegistrationEntry]{filters: filters, page: page}, err
+	return query{filters: filters, page: page}, err
 }
 
 // entryFilters returns the filters of a request. The rarer an index record
@@ -84,11 +90,7 @@ func entryFilters(req *ListRegistrationEntriesRequest) ([]filter, error) {
 		if !by.Match.known() {
 			return nil, fmt.Errorf(storagePrefix+"unhandled selectors match behavior %q", by.Match)
 		}
-		values := make([]string, len(by.Selectors))
-		for i, s := range by.Selectors {
-			values[i] = records.SelectorValue(s.GetType(), s.GetValue())
-		}
-		filters = append(filters, entries.matches(records.FieldSelector, values, by.Match))
+		filters = append(filters, entries.matches(records.FieldSelector, records.SelectorValues(by.Selectors), by.Match))
 	}
 	equals(records.FieldParentID, req.ByParentID)
 	equals(records.FieldHint, req.ByHint)

@@ -231,7 +231,7 @@ func TestScanAll_GoesOnInSmallerPages(t *testing.T) {
 		createAll(t, d, someEntry(fmt.Sprintf("e%d", i)))
 	}
 	items, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([]records.Item[*entry], error) {
-		items, _, err := entries.list(ctx, smallScans{tx}, query[*entry]{})
+		items, _, err := entries.list(ctx, smallScans{tx}, query{}, &MalformedRecordsError{})
 		return items, err
 	})
 	if err != nil || len(items) != n {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -40,38 +43,60 @@ func TestDuring_GivesACodeOnlyToWhatHasNone(t *testing.T) {
 	}
 }
 
-// The chunks that a transaction can't hold are halved, and what is committed
-// before an error is returned with it.
-func TestInChunks(t *testing.T) {
+// The chunks that a transaction can't hold are halved, what can't be decoded is
+// left, and what is committed before an error is returned with it.
+func TestPrune(t *testing.T) {
 	d, closeStore := newDataStore(t)
 	defer closeStore()
-	all := make([]int, 2*pruneChunk+1)
+	all := make([]string, 2*pruneChunk+1)
 	for i := range all {
-		all[i] = i
+		all[i] = fmt.Sprintf("%05d", i)
 	}
-	sizes := map[int]int{}
-	fn := func(most, bad int) func(store.Tx, []int) ([]int, error) {
-		return func(_ store.Tx, chunk []int) ([]int, error) {
-			if len(chunk) > most {
-				return nil, fmt.Errorf("%w: %d", store.ErrTooLarge, len(chunk))
+	run := func(most int, fails func(i int) error) ([]string, error) {
+		n, last := 0, store.Tx(nil)
+		return prune(context.Background(), d, func(store.Tx, *MalformedRecordsError) ([]string, error) {
+			return all, nil
+		}, func(tx store.Tx, id string) (string, bool, error) {
+			if tx != last {
+				n, last = 0, tx
 			}
-			if chunk[len(chunk)-1] >= bad {
-				return nil, errNotFound()
+			if n++; n > most {
+				return "", false, fmt.Errorf("%w: %d", store.ErrTooLarge, n)
 			}
-			sizes[len(chunk)]++
-			return chunk, nil
+			i, err := strconv.Atoi(id)
+			if err == nil {
+				err = fails(i)
+			}
+			return id, true, err
+		})
+	}
+	never := func(int) error { return nil }
+	if done, err := run(300, never); err != nil || !slices.Equal(done, all) {
+		t.Errorf("got %d of %d, %v", len(done), len(all), err)
+	}
+	done, err := run(len(all), func(i int) error {
+		if i == pruneChunk {
+			return errNotFound()
 		}
-	}
-	done, err := inChunks(context.Background(), d, all, fn(300, len(all)))
-	if err != nil || len(done) != len(all) || sizes[pruneChunk/4] != 8 || sizes[1] != 1 {
-		t.Errorf("got %d of %d, %v, in sizes %v", len(done), len(all), err, sizes)
-	}
-	done, err = inChunks(context.Background(), d, all, fn(len(all), pruneChunk))
+		return nil
+	})
 	if status.Code(err) != codes.NotFound || len(done) != pruneChunk {
 		t.Errorf("with an error: got %d, %v", len(done), err)
 	}
-	done, err = inChunks(context.Background(), d, all, fn(0, len(all)))
-	if !errors.Is(err, store.ErrTooLarge) || len(done) > 0 {
+	if done, err = run(0, never); !errors.Is(err, store.ErrTooLarge) || len(done) > 0 {
 		t.Errorf("always too large: got %d, %v", len(done), err)
+	}
+	done, err = run(300, func(i int) error {
+		if i%100 == 0 {
+			return records.Entries.Malformed(all[i], errors.New("damaged"))
+		}
+		return nil
+	})
+	bad, ok := errors.AsType[*MalformedRecordsError](err)
+	if !ok || bad.Count != 21 || len(bad.Named) != malformedNamedMax || len(done) != len(all)-21 {
+		t.Errorf("with 21 damaged: got %d of %d, %v", len(done), len(all), err)
+	}
+	if !strings.Contains(err.Error(), `"00700"`) || !strings.HasSuffix(err.Error(), "; and 13 more") || status.Code(err) != codes.Unknown {
+		t.Errorf("the error is %v", err)
 	}
 }

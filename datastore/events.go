@@ -67,8 +67,9 @@ func (s stream) get(ctx context.Context, tx store.Tx, number uint64) (records.Ev
 }
 
 // list returns the events with a number greater than after and less than
-// before, in order. A before of 0 is no bound.
-func (s stream) list(ctx context.Context, tx store.Tx, after, before uint64) ([]records.Event, error) {
+// before, in order. A before of 0 is no bound. What can't be decoded is added to
+// bad.
+func (s stream) list(ctx context.Context, tx store.Tx, after, before uint64, bad *MalformedRecordsError) ([]records.Event, error) {
 	r := store.Range{}
 	r.Start, r.End = s.After(after)
 	if before > 0 {
@@ -77,8 +78,13 @@ func (s stream) list(ctx context.Context, tx store.Tx, after, before uint64) ([]
 	var events []records.Event
 	err := scanAll(ctx, tx, r, func(kv store.KeyValue) error {
 		e, err := s.DecodePair(kv.Key, kv.Value)
-		events = append(events, e)
-		return err
+		switch {
+		case err == nil:
+			events = append(events, e)
+		case !bad.collect(err):
+			return err
+		}
+		return nil
 	})
 	return events, err
 }
@@ -97,12 +103,16 @@ func listEvents[E any](ctx context.Context, d *DataStore, s stream, c DataConsis
 		return nil, err
 	}
 	return view(ctx, d, d.consistency(c), func(tx store.Tx) ([]E, error) {
-		events, err := s.list(ctx, tx, uint64(greater), uint64(less))
+		var bad MalformedRecordsError
+		events, err := s.list(ctx, tx, uint64(greater), uint64(less), &bad)
+		if err != nil {
+			return nil, err
+		}
 		converted := make([]E, len(events))
 		for i, e := range events {
 			converted[i] = convert(e)
 		}
-		return converted, err
+		return converted, bad.errOrNil()
 	})
 }
 
@@ -122,11 +132,13 @@ func fetchEvent[E any](ctx context.Context, d *DataStore, s stream, id uint, con
 // Servers' clocks differ, so old events may stand behind younger ones: it looks
 // at all. It takes as many transactions as it needs, since there may be more
 // events than fit into one: after an error some may be gone, and it can be
-// called again.
+// called again. Those that can't be decoded have no age: they stay, and are named
+// when the others are gone.
 func pruneEvents(ctx context.Context, d *DataStore, s stream, age time.Duration) error {
 	limit := d.clock().Add(-age)
+	var bad MalformedRecordsError
 	old, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([][]byte, error) {
-		events, err := s.list(ctx, tx, 0, 0)
+		events, err := s.list(ctx, tx, 0, 0, &bad)
 		var old [][]byte
 		for _, e := range events {
 			if e.CreatedAt.Before(limit) {
@@ -147,6 +159,9 @@ func pruneEvents(ctx context.Context, d *DataStore, s stream, age time.Duration)
 		})
 		old = old[n:]
 	}
+	if err == nil {
+		err = translate(bad.errOrNil())
+	}
 	return err
 }
 
@@ -159,13 +174,14 @@ func toNodeEvent(e records.Event) AttestedNodeEvent {
 }
 
 // ListRegistrationEntryEvents returns the events of entries in the order of
-// their ids, all or on one side of a bound. Events is not nil.
+// their ids, all or on one side of a bound. Events is not nil. With a
+// [MalformedRecordsError] come all but those that it names.
 func (d *DataStore) ListRegistrationEntryEvents(ctx context.Context, req *ListRegistrationEntryEventsRequest) (*ListRegistrationEntryEventsResponse, error) {
 	events, err := listEvents(ctx, d, entryEvents, req.DataConsistency, req.GreaterThanEventID, req.LessThanEventID, toEntryEvent)
-	if err != nil {
+	if events == nil {
 		return nil, err
 	}
-	return &ListRegistrationEntryEventsResponse{Events: events}, nil
+	return &ListRegistrationEntryEventsResponse{Events: events}, err
 }
 
 // FetchRegistrationEntryEvent returns the event with the given id. The error is
@@ -175,7 +191,8 @@ func (d *DataStore) FetchRegistrationEntryEvent(ctx context.Context, eventID uin
 }
 
 // PruneRegistrationEntryEvents deletes the events of entries that are older than
-// olderThan by this server's clock. Their ids are not used again.
+// olderThan by this server's clock. Their ids are not used again. Those that can't
+// be decoded stay, and are in a [MalformedRecordsError] when the others are gone.
 func (d *DataStore) PruneRegistrationEntryEvents(ctx context.Context, olderThan time.Duration) error {
 	return pruneEvents(ctx, d, entryEvents, olderThan)
 }
@@ -184,10 +201,10 @@ func (d *DataStore) PruneRegistrationEntryEvents(ctx context.Context, olderThan 
 // selectors.
 func (d *DataStore) ListAttestedNodeEvents(ctx context.Context, req *ListAttestedNodeEventsRequest) (*ListAttestedNodeEventsResponse, error) {
 	events, err := listEvents(ctx, d, nodeEvents, req.DataConsistency, req.GreaterThanEventID, req.LessThanEventID, toNodeEvent)
-	if err != nil {
+	if events == nil {
 		return nil, err
 	}
-	return &ListAttestedNodeEventsResponse{Events: events}, nil
+	return &ListAttestedNodeEventsResponse{Events: events}, err
 }
 
 // FetchAttestedNodeEvent is FetchRegistrationEntryEvent for nodes.

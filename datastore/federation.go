@@ -16,6 +16,9 @@ import (
 // is one, is among the bundles, under the id of the trust domain.
 var relationships = collection[*recordsv1.FederationRelationship]{
 	kind: records.FederationRelationships, unique: "federated_trust_domains.trust_domain",
+	blank: func(id string, _ map[string]string) *recordsv1.FederationRelationship {
+		return &recordsv1.FederationRelationship{TrustDomain: id}
+	},
 }
 
 // CreateFederationRelationship stores a new relationship, and sets the bundle
@@ -49,31 +52,33 @@ func (d *DataStore) FetchFederationRelationship(ctx context.Context, td spiffeid
 		if err != nil || !ok {
 			return nil, err
 		}
-		return readRelationship(ctx, tx, item.Object)
+		return presentRelationship(ctx, tx, item.Object)
 	})
 }
 
 // ListFederationRelationships returns the relationships in the order of their
-// creation, with their present bundles. The list is not nil.
+// creation, with their present bundles. The list is not nil. With a
+// [MalformedRecordsError] come all of the page but those that it names. A
+// relationship whose bundle can't be decoded is one of these: without it, it would
+// look like one that has none.
 func (d *DataStore) ListFederationRelationships(ctx context.Context, req *ListFederationRelationshipsRequest) (*ListFederationRelationshipsResponse, error) {
 	page, err := newPage(req.Pagination)
 	if err != nil {
 		return nil, err
 	}
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*ListFederationRelationshipsResponse, error) {
-		items, last, err := relationships.list(ctx, tx, query[*recordsv1.FederationRelationship]{page: page})
+		var bad MalformedRecordsError
+		found, last, err := listAs(ctx, tx, relationships, query{page: page}, &bad,
+			func(item records.Item[*recordsv1.FederationRelationship]) (*FederationRelationship, error) {
+				return listedRelationship(ctx, tx, item.Object)
+			})
 		if err != nil {
 			return nil, err
 		}
-		found := make([]*FederationRelationship, len(items))
-		for i, item := range items {
-			if found[i], err = readRelationship(ctx, tx, item.Object); err != nil {
-				return nil, err
-			}
-		}
 		return &ListFederationRelationshipsResponse{
-			FederationRelationships: found, Pagination: nextPage(req.Pagination, last),
-		}, nil
+			FederationRelationships: append([]*FederationRelationship{}, found...),
+			Pagination:              nextPage(req.Pagination, last),
+		}, bad.errOrNil()
 	})
 }
 
@@ -83,12 +88,12 @@ func (d *DataStore) DeleteFederationRelationship(ctx context.Context, td spiffei
 	if td.IsZero() {
 		return errNoTrustDomain()
 	}
-	_, err := update(ctx, d, func(tx store.Tx) (struct{}, error) {
-		item, err := relationships.mustGet(ctx, tx, td.Name())
+	_, err := updateWrecks(ctx, d, func(tx store.Tx, w wrecks) (struct{}, error) {
+		old, err := relationships.mustFind(ctx, tx, td.Name(), w)
 		if err != nil {
 			return struct{}{}, err
 		}
-		return struct{}{}, relationships.delete(tx, item)
+		return struct{}{}, old.delete(tx)
 	})
 	return err
 }
@@ -128,7 +133,7 @@ func (d *DataStore) UpdateFederationRelationship(ctx context.Context, fr *Federa
 		if err := relationships.update(tx, old, record); err != nil {
 			return nil, err
 		}
-		return readRelationship(ctx, tx, record)
+		return presentRelationship(ctx, tx, record)
 	})
 }
 

@@ -2,6 +2,8 @@ package datastore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/url"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -38,16 +40,43 @@ func checkRelationship(fr *FederationRelationship, mask *spirev1.FederationRelat
 	return nil
 }
 
-// readRelationship returns what a record says, with the trust domain's present
-// bundle. The error says what is wrong with the record.
-func readRelationship(ctx context.Context, tx store.Tx, r *recordsv1.FederationRelationship) (*FederationRelationship, error) {
+// presentRelationship returns what a record says, with the trust domain's present
+// bundle. The error is one for callers.
+func presentRelationship(ctx context.Context, tx store.Tx, r *recordsv1.FederationRelationship) (*FederationRelationship, error) {
+	fr, err := parseRelationship(r)
+	if err != nil {
+		return nil, failure(codes.Unknown, "%w", err)
+	}
+	if err := fetchRelationshipBundle(ctx, tx, fr); err != nil {
+		return nil, during(codes.Unknown, "unable to fetch bundle", err)
+	}
+	return fr, nil
+}
+
+// listedRelationship is [presentRelationship] for a list. The error is a
+// [records.MalformedError] unless the bundle could not be read.
+func listedRelationship(ctx context.Context, tx store.Tx, r *recordsv1.FederationRelationship) (*FederationRelationship, error) {
+	fr, err := parseRelationship(r)
+	if err != nil {
+		return nil, relationships.kind.Malformed(r.TrustDomain, err)
+	}
+	err = fetchRelationshipBundle(ctx, tx, fr)
+	if errors.Is(err, records.ErrMalformed) {
+		err = relationships.kind.Malformed(r.TrustDomain, fmt.Errorf("unable to fetch bundle: %w", err))
+	}
+	return fr, err
+}
+
+// parseRelationship returns what a record says. The error says what is wrong
+// with it.
+func parseRelationship(r *recordsv1.FederationRelationship) (*FederationRelationship, error) {
 	endpoint, err := url.Parse(r.BundleEndpointUrl)
 	if err != nil {
-		return nil, failure(codes.Unknown, "unable to parse URL: %w", err)
+		return nil, fmt.Errorf("unable to parse URL: %w", err)
 	}
 	td, err := spiffeid.TrustDomainFromString(r.TrustDomain)
 	if err != nil {
-		return nil, failure(codes.Unknown, storagePrefix+"%w", err)
+		return nil, fmt.Errorf(storagePrefix+"%w", err)
 	}
 	fr := &FederationRelationship{
 		TrustDomain:           td,
@@ -58,17 +87,19 @@ func readRelationship(ctx context.Context, tx store.Tx, r *recordsv1.FederationR
 	case BundleEndpointWeb:
 	case BundleEndpointSPIFFE:
 		if fr.EndpointSPIFFEID, err = spiffeid.FromString(r.EndpointSpiffeId); err != nil {
-			return nil, failure(codes.Unknown, "unable to parse bundle endpoint SPIFFE ID: %w", err)
+			return nil, fmt.Errorf("unable to parse bundle endpoint SPIFFE ID: %w", err)
 		}
 	default:
-		return nil, failure(codes.Unknown, "unknown bundle endpoint profile type: %q", r.BundleEndpointProfile)
+		return nil, fmt.Errorf("unknown bundle endpoint profile type: %q", r.BundleEndpointProfile)
 	}
-	bundle, _, err := bundles.get(ctx, tx, td.IDString())
-	if err != nil {
-		return nil, during(codes.Unknown, "unable to fetch bundle", err)
-	}
-	fr.TrustDomainBundle = bundle.Object
 	return fr, nil
+}
+
+// fetchRelationshipBundle gives fr the present bundle of its trust domain.
+func fetchRelationshipBundle(ctx context.Context, tx store.Tx, fr *FederationRelationship) error {
+	bundle, _, err := bundles.get(ctx, tx, fr.TrustDomain.IDString())
+	fr.TrustDomainBundle = bundle.Object
+	return err
 }
 
 // copyRelationship returns a copy of fr.

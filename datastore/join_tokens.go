@@ -10,7 +10,10 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-var joinTokens = collection[*recordsv1.JoinToken]{kind: records.JoinTokens, unique: "join_tokens.token"}
+var joinTokens = collection[*recordsv1.JoinToken]{
+	kind: records.JoinTokens, unique: "join_tokens.token",
+	blank: func(id string, _ map[string]string) *recordsv1.JoinToken { return &recordsv1.JoinToken{Token: id} },
+}
 
 // CreateJoinToken stores a token, with its expiry rounded down to a second. The
 // error is AlreadyExists if there is such a token.
@@ -40,37 +43,29 @@ func (d *DataStore) FetchJoinToken(ctx context.Context, token string) (*JoinToke
 // those who delete a token at the same time one succeeds, so that a token lets
 // in one agent.
 func (d *DataStore) DeleteJoinToken(ctx context.Context, token string) error {
-	_, err := update(ctx, d, func(tx store.Tx) (struct{}, error) {
-		item, err := joinTokens.mustGet(ctx, tx, token)
+	_, err := updateWrecks(ctx, d, func(tx store.Tx, w wrecks) (struct{}, error) {
+		old, err := joinTokens.mustFind(ctx, tx, token, w)
 		if err != nil {
 			return struct{}{}, err
 		}
-		return struct{}{}, joinTokens.delete(tx, item)
+		return struct{}{}, old.delete(tx)
 	})
 	return err
 }
 
 // PruneJoinTokens deletes the tokens that expired before the second of
-// expiresBefore. On error some of them may be deleted.
+// expiresBefore. On error some of them may be deleted. Those that can't be decoded
+// stay, and are in a [MalformedRecordsError] when all others are gone.
 func (d *DataStore) PruneJoinTokens(ctx context.Context, expiresBefore time.Time) error {
 	limit := expiresBefore.Unix()
-	ids, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) ([]string, error) {
-		return joinTokens.ids(ctx, tx, 0, joinTokens.expiresBefore(limit))
-	})
-	if err != nil {
-		return err
-	}
-	_, err = inChunks(ctx, d, ids, func(tx store.Tx, ids []string) ([]struct{}, error) {
-		for _, id := range ids {
-			item, ok, err := joinTokens.get(ctx, tx, id)
-			if err == nil && ok && item.Object.Expiry < limit {
-				err = joinTokens.delete(tx, item)
-			}
-			if err != nil {
-				return nil, err
-			}
+	_, err := prune(ctx, d, func(tx store.Tx, bad *MalformedRecordsError) ([]string, error) {
+		return joinTokens.ids(ctx, tx, bad, joinTokens.expiresBefore(limit))
+	}, func(tx store.Tx, id string) (struct{}, bool, error) {
+		item, ok, err := joinTokens.get(ctx, tx, id)
+		if err == nil && ok && item.Object.Expiry < limit {
+			err = joinTokens.delete(tx, item)
 		}
-		return nil, nil
+		return struct{}{}, false, err
 	})
 	return err
 }

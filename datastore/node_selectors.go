@@ -2,6 +2,8 @@ package datastore
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/spire-raft/spire-raft/keys"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
@@ -14,14 +16,23 @@ const selectorColumns = "node_resolver_map_entries.spiffe_id, " +
 
 // Selectors are kept by SPIFFE ID, whether or not it has a node. An id without
 // selectors has no set.
-var nodeSelectors = collection[*records.NodeSelectors]{kind: records.NodeSelectorSets, unique: selectorColumns}
+var nodeSelectors = collection[*records.NodeSelectors]{
+	kind: records.NodeSelectorSets, unique: selectorColumns,
+	blank: func(id string, _ map[string]string) *records.NodeSelectors {
+		return &records.NodeSelectors{SpiffeID: id}
+	},
+}
 
 // SetNodeSelectors replaces the selectors of a SPIFFE ID, which need not have a
 // node. It emits a node event, whatever changed. The error is AlreadyExists if a
-// selector is given twice.
+// selector is given twice, and InvalidArgument if one is nil. A stored set that
+// can't be decoded is replaced all the same.
 func (d *DataStore) SetNodeSelectors(ctx context.Context, spiffeID string, selectors []*spirev1.Selector) error {
-	_, err := update(ctx, d, func(tx store.Tx) (struct{}, error) {
-		if err := setSelectors(ctx, tx, spiffeID, selectors); err != nil {
+	if slices.Contains(selectors, nil) {
+		return errValidation("invalid node selectors: selector is nil")
+	}
+	_, err := updateWrecks(ctx, d, func(tx store.Tx, w wrecks) (struct{}, error) {
+		if err := setSelectors(ctx, tx, w, spiffeID, selectors); err != nil {
 			return struct{}{}, err
 		}
 		return struct{}{}, nodeEvents.emit(tx, d.clock(), spiffeID)
@@ -39,12 +50,14 @@ func (d *DataStore) GetNodeSelectors(ctx context.Context, spiffeID string, dataC
 
 // ListNodeSelectors returns the selectors of all SPIFFE IDs or, if ValidAt is
 // set, of the nodes whose certificate expires after it. The map is not nil, and
-// has no id without selectors.
+// has no id without selectors. With a [MalformedRecordsError] come all but those
+// that it names.
 func (d *DataStore) ListNodeSelectors(ctx context.Context, req *ListNodeSelectorsRequest) (*ListNodeSelectorsResponse, error) {
 	return view(ctx, d, d.consistency(req.DataConsistency), func(tx store.Tx) (*ListNodeSelectorsResponse, error) {
+		var bad MalformedRecordsError
 		wanted := func(string) bool { return true }
 		if !req.ValidAt.IsZero() {
-			ids, err := nodes.ids(ctx, tx, 0, nodes.expiresFrom(secondAfter(req.ValidAt)))
+			ids, err := nodes.ids(ctx, tx, &bad, nodes.expiresFrom(secondAfter(req.ValidAt)))
 			if err != nil {
 				return nil, err
 			}
@@ -54,23 +67,29 @@ func (d *DataStore) ListNodeSelectors(ctx context.Context, req *ListNodeSelector
 			}
 			wanted = func(id string) bool { return valid[id] }
 		}
-		found, err := listSelectors(ctx, tx, wanted)
-		return &ListNodeSelectorsResponse{Selectors: found}, err
+		found, err := listSelectors(ctx, tx, wanted, &bad)
+		if err != nil {
+			return nil, err
+		}
+		return &ListNodeSelectorsResponse{Selectors: found}, bad.errOrNil()
 	})
 }
 
 // listSelectors returns the selectors of the wanted ids. It decodes no others.
-func listSelectors(ctx context.Context, tx store.Tx, wanted func(id string) bool) (map[string][]*spirev1.Selector, error) {
+func listSelectors(ctx context.Context, tx store.Tx, wanted func(id string) bool, bad *MalformedRecordsError) (map[string][]*spirev1.Selector, error) {
 	found := make(map[string][]*spirev1.Selector)
 	err := scanAll(ctx, tx, store.Prefix(nodeSelectors.kind.Prefix()), func(kv store.KeyValue) error {
 		if key, err := keys.ParseItem(kv.Key); err == nil && !wanted(string(key.ID)) {
 			return nil
 		}
 		item, err := nodeSelectors.kind.DecodePair(kv.Key, kv.Value)
-		if err == nil {
+		switch {
+		case err == nil:
 			found[item.Object.SpiffeID] = item.Object.Selectors
+		case !bad.collect(err):
+			return err
 		}
-		return err
+		return nil
 	})
 	return found, err
 }
@@ -85,11 +104,17 @@ func selectorsOf(ctx context.Context, tx store.Tx, spiffeID string) ([]*spirev1.
 }
 
 // setSelectors is SetNodeSelectors in a transaction, but for the event.
-func setSelectors(ctx context.Context, tx store.Tx, spiffeID string, selectors []*spirev1.Selector) error {
+func setSelectors(ctx context.Context, tx store.Tx, w wrecks, spiffeID string, selectors []*spirev1.Selector) error {
 	if err := distinctSelectors(selectors); err != nil {
 		return err
 	}
 	old, ok, err := nodeSelectors.get(ctx, tx, spiffeID)
+	if errors.Is(err, records.ErrMalformed) {
+		var left stored[*records.NodeSelectors]
+		if left, _, err = nodeSelectors.find(ctx, tx, spiffeID, w); err == nil {
+			err = left.delete(tx)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -108,7 +133,7 @@ func setSelectors(ctx context.Context, tx store.Tx, spiffeID string, selectors [
 // distinctSelectors refuses a list that has a selector twice.
 func distinctSelectors(selectors []*spirev1.Selector) error {
 	seen := make(map[string]bool, len(selectors))
-	for _, value := range nodeSelectorValues(selectors) {
+	for _, value := range records.SelectorValues(selectors) {
 		if seen[value] {
 			return errUnique(selectorColumns)
 		}

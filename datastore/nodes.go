@@ -10,7 +10,12 @@ import (
 )
 
 // Nodes are stored without selectors, which SetNodeSelectors sets.
-var nodes = collection[*spirev1.AttestedNode]{kind: records.Nodes, unique: "attested_node_entries.spiffe_id"}
+var nodes = collection[*spirev1.AttestedNode]{
+	kind: records.Nodes, unique: "attested_node_entries.spiffe_id",
+	blank: func(id string, fields map[string]string) *spirev1.AttestedNode {
+		return &spirev1.AttestedNode{SpiffeId: id, AttestationDataType: fields[records.FieldType]}
+	},
+}
 
 // CreateAttestedNode stores a new node and returns it, both without the
 // selectors in n. It emits a node event. The error is AlreadyExists if its
@@ -38,24 +43,25 @@ func (d *DataStore) FetchAttestedNode(ctx context.Context, spiffeID string) (*sp
 }
 
 // FetchAttestedNodes returns those nodes that exist, with their selectors, by
-// their SPIFFE IDs. The map is not nil.
+// their SPIFFE IDs. The map is not nil. With a [MalformedRecordsError] come all
+// but those that it names, or whose selectors it names.
 func (d *DataStore) FetchAttestedNodes(ctx context.Context, spiffeIDs []string) (map[string]*spirev1.AttestedNode, error) {
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (map[string]*spirev1.AttestedNode, error) {
+		var bad MalformedRecordsError
 		found := make(map[string]*spirev1.AttestedNode, len(spiffeIDs))
-		for _, id := range spiffeIDs {
-			if found[id] != nil {
-				continue
-			}
+		for _, id := range distinct(spiffeIDs) {
 			item, ok, err := nodes.get(ctx, tx, id)
 			if err == nil && ok {
 				err = withSelectors(ctx, tx, item.Object)
-				found[id] = item.Object
 			}
-			if err != nil {
+			switch {
+			case err == nil && ok:
+				found[id] = item.Object
+			case err != nil && !bad.collect(err):
 				return nil, err
 			}
 		}
-		return found, nil
+		return found, bad.errOrNil()
 	})
 }
 

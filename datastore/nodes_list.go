@@ -15,7 +15,9 @@ import (
 
 // ListAttestedNodes returns the nodes that pass all filters of req, in the order
 // of their creation, with their selectors if req asks for them. Nodes is not
-// nil.
+// nil. With a [MalformedRecordsError] come all of the page but those that it
+// names, or whose selectors it names: without these, a node would look like one
+// that has none.
 func (d *DataStore) ListAttestedNodes(ctx context.Context, req *ListAttestedNodesRequest) (*ListAttestedNodesResponse, error) {
 	page, pageErr := newPage(req.Pagination)
 	if pageErr != nil && req.Pagination.PageSize <= 0 {
@@ -32,20 +34,20 @@ func (d *DataStore) ListAttestedNodes(ctx context.Context, req *ListAttestedNode
 		return nil, pageErr
 	}
 	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*ListAttestedNodesResponse, error) {
-		items, last, err := nodes.list(ctx, tx, query[*spirev1.AttestedNode]{filters: filters, page: page})
+		var bad MalformedRecordsError
+		found, last, err := listAs(ctx, tx, nodes, query{filters: filters, page: page}, &bad,
+			func(item records.Item[*spirev1.AttestedNode]) (*spirev1.AttestedNode, error) {
+				if !req.FetchSelectors {
+					return item.Object, nil
+				}
+				return item.Object, withSelectors(ctx, tx, item.Object)
+			})
 		if err != nil {
 			return nil, err
 		}
-		found := make([]*spirev1.AttestedNode, len(items))
-		for i, item := range items {
-			found[i] = item.Object
-			if req.FetchSelectors {
-				if err := withSelectors(ctx, tx, item.Object); err != nil {
-					return nil, err
-				}
-			}
-		}
-		return &ListAttestedNodesResponse{Nodes: found, Pagination: nextPage(req.Pagination, last)}, nil
+		return &ListAttestedNodesResponse{
+			Nodes: append([]*spirev1.AttestedNode{}, found...), Pagination: nextPage(req.Pagination, last),
+		}, bad.errOrNil()
 	})
 }
 
@@ -63,7 +65,7 @@ func (d *DataStore) CountAttestedNodes(ctx context.Context, req *CountAttestedNo
 		return -1, err
 	}
 	n, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) (int, error) {
-		return nodes.count(ctx, tx, query[*spirev1.AttestedNode]{filters: filters})
+		return nodes.count(ctx, tx, filters...)
 	})
 	if err != nil {
 		return -1, err
@@ -109,22 +111,14 @@ func nodeFilters(req *ListAttestedNodesRequest) ([]filter, error) {
 // finds all of them first: sets of selectors have numbers of their own, which
 // say nothing of the order of the nodes.
 func nodesWithSelectors(by *BySelectors) filter {
-	match := nodeSelectors.matches(records.FieldSelector, nodeSelectorValues(by.Selectors), by.Match)
-	return func(ctx context.Context, tx store.Tx) (postings, error) {
-		ids, err := nodeSelectors.ids(ctx, tx, 0, match)
+	match := nodeSelectors.matches(records.FieldSelector, records.SelectorValues(by.Selectors), by.Match)
+	return filter{open: func(ctx context.Context, tx store.Tx, bad *MalformedRecordsError) (postings, error) {
+		ids, err := nodeSelectors.ids(ctx, tx, bad, match)
 		if err != nil {
 			return nil, err
 		}
-		return nodes.withIDs(ids)(ctx, tx)
-	}
-}
-
-func nodeSelectorValues(selectors []*spirev1.Selector) []string {
-	values := make([]string, len(selectors))
-	for i, s := range selectors {
-		values[i] = records.SelectorValue(s.GetType(), s.GetValue())
-	}
-	return values
+		return nodes.withIDs(ids).open(ctx, tx, bad)
+	}}
 }
 
 // withSelectors gives n, which has none, its selectors.

@@ -19,93 +19,10 @@ type postings interface {
 	seek(ctx context.Context, from uint64) (records.Posting, bool, error)
 }
 
-// filter finds the objects that pass it.
-type filter func(ctx context.Context, tx store.Tx) (postings, error)
-
 // indexReader is the part of a [records.Kind] that filters need.
 type indexReader interface {
 	IndexAfter(field, value string, after uint64) (start, end []byte)
 	Posting(key, data []byte) (records.Posting, error)
-}
-
-// equals passes the objects that have value in field.
-func (c collection[T]) equals(field, value string) filter {
-	return func(_ context.Context, tx store.Tx) (postings, error) {
-		return &indexPostings{tx: tx, kind: c.kind, field: field, value: value}, nil
-	}
-}
-
-// matches passes the objects whose set in field compares with values as match
-// says. Values may repeat. No values match nothing.
-func (c collection[T]) matches(field string, values []string, match MatchBehavior) filter {
-	values = slices.Compact(slices.Sorted(slices.Values(values)))
-	return func(_ context.Context, tx store.Tx) (postings, error) {
-		lists := make([]postings, len(values))
-		for i, value := range values {
-			lists[i] = &indexPostings{tx: tx, kind: c.kind, field: field, value: value}
-		}
-		switch n := uint64(len(values)); match {
-		case Exact:
-			return &intersection{lists: lists, keep: func(size uint64) bool { return size == n }}, nil
-		case Superset:
-			return &intersection{lists: lists}, nil
-		case Subset:
-			return newUnion(lists, func(hits, size uint64) bool { return hits == size }), nil
-		default:
-			return newUnion(lists, nil), nil
-		}
-	}
-}
-
-// expiresBefore passes the objects with an expiry before the Unix second t. It
-// reads all of them first, since they are in another order.
-func (c collection[T]) expiresBefore(t int64) filter {
-	start, end := c.kind.ExpiryBefore(t)
-	return c.inRange(store.Range{Start: start, End: end})
-}
-
-// expiresFrom is [collection.expiresBefore] for those with an expiry at or after t.
-func (c collection[T]) expiresFrom(t int64) filter {
-	start, end := c.kind.ExpiryFrom(t)
-	return c.inRange(store.Range{Start: start, End: end})
-}
-
-// inRange passes the objects with an index record in r, which has at most one
-// for each object.
-func (c collection[T]) inRange(r store.Range) filter {
-	return func(ctx context.Context, tx store.Tx) (postings, error) {
-		var found sortedPostings
-		err := scanAll(ctx, tx, r, func(kv store.KeyValue) error {
-			p, err := c.kind.Posting(kv.Key, kv.Value)
-			found = append(found, p)
-			return err
-		})
-		found.sort()
-		return &found, err
-	}
-}
-
-// withIDs passes the objects with one of ids. It is for kinds with the index
-// [records.FieldID].
-func (c collection[T]) withIDs(ids []string) filter {
-	return func(ctx context.Context, tx store.Tx) (postings, error) {
-		var found sortedPostings
-		for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
-			pairs, err := tx.Scan(ctx, store.Prefix(c.kind.IndexPrefix(records.FieldID, id)), 1)
-			if err != nil {
-				return nil, err
-			}
-			for _, kv := range pairs {
-				p, err := c.kind.Posting(kv.Key, kv.Value)
-				if err != nil {
-					return nil, err
-				}
-				found = append(found, p)
-			}
-		}
-		found.sort()
-		return &found, nil
-	}
 }
 
 // indexPostings are the records of an index with one value. A page is read when
@@ -115,6 +32,7 @@ type indexPostings struct {
 	tx           store.Tx
 	kind         indexReader
 	field, value string
+	bad          *MalformedRecordsError
 
 	read  []store.KeyValue // the page, without what was passed
 	limit int              // of the page; 0 before the first
@@ -134,6 +52,10 @@ func (l *indexPostings) seek(ctx context.Context, from uint64) (records.Posting,
 		if len(l.read) > 0 {
 			l.hits++
 			p, err := l.kind.Posting(l.read[0].Key, l.read[0].Value)
+			if l.bad.collect(err) {
+				from = number(l.read[0].Key) + 1
+				continue
+			}
 			return p, err == nil, err
 		}
 		if l.last {
@@ -152,7 +74,17 @@ func (l *indexPostings) seek(ctx context.Context, from uint64) (records.Posting,
 			return records.Posting{}, false, err
 		}
 		l.last = len(l.read) < l.limit
+		l.read = slices.DeleteFunc(l.read, func(kv store.KeyValue) bool {
+			return len(kv.Key) != len(end)+store.PatchSize && l.strange(kv)
+		})
 	}
+}
+
+// strange tells whether kv is no record of the index, such as one whose key is too
+// long. It would be out of order.
+func (l *indexPostings) strange(kv store.KeyValue) bool {
+	_, err := l.kind.Posting(kv.Key, kv.Value)
+	return l.bad.collect(err)
 }
 
 // number is what an index key ends with.

@@ -46,10 +46,10 @@ func TestPostings_ReadLittleOfWhatTheySkip(t *testing.T) {
 		var scanned int
 		items, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) (found []records.Item[*entry], err error) {
 			counting := &countingTx{Tx: tx}
-			found, _, err = testEntries.list(ctx, counting, query[*entry]{filters: []filter{
+			found, _, err = testEntries.list(ctx, counting, query{filters: []filter{
 				testEntries.equals(records.FieldSelector, records.SelectorValue(values[0].Type, values[0].Value)),
 				testEntries.equals(records.FieldSelector, records.SelectorValue(values[1].Type, values[1].Value)),
-			}})
+			}}, &MalformedRecordsError{})
 			scanned = counting.pairs
 			return found, err
 		})
@@ -66,6 +66,37 @@ func TestPostings_ReadLittleOfWhatTheySkip(t *testing.T) {
 		}
 		if most := (2*len(items) + 2) * postingsPageMin; scanned > most {
 			t.Errorf("%d records read to find %d, want at most %d", scanned, len(items), most)
+		}
+	}
+}
+
+// Who counts by one filter asks the store to count, and reads nothing.
+func TestCount_ByOneFilterReadsNothing(t *testing.T) {
+	d, closeStore := newDataStore(t)
+	defer closeStore()
+	ctx := context.Background()
+	createAll(t, d, someEntry("a", expiring(1)), someEntry("b", expiring(2)), someEntry("c"))
+	selector := records.SelectorValue("all", "1")
+	for name, test := range map[string]struct {
+		filters []filter
+		want    int
+	}{
+		"none":     {nil, 3},
+		"equal":    {[]filter{testEntries.equals(records.FieldParentID, "p-a")}, 1},
+		"superset": {[]filter{testEntries.matches(records.FieldSelector, []string{selector, selector}, Superset)}, 3},
+		"any":      {[]filter{testEntries.matches(records.FieldSelector, []string{selector}, MatchAny)}, 3},
+		"expired":  {[]filter{testEntries.expiresBefore(2)}, 1},
+		"valid":    {[]filter{testEntries.expiresFrom(1)}, 2},
+	} {
+		read := 0
+		n, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) (int, error) {
+			counting := &countingTx{Tx: tx}
+			n, err := testEntries.count(ctx, counting, test.filters...)
+			read = counting.pairs
+			return n, err
+		})
+		if n != test.want || err != nil || read != 0 {
+			t.Errorf("%s: got %d, %v, and read %d records, want %d", name, n, err, read, test.want)
 		}
 	}
 }

@@ -30,10 +30,16 @@ func AppendIndexUnnumbered[T Bytes](dst []byte, typ, field string, value T) (key
 	return key, len(key) - len(dst) - sequenceSize
 }
 
+// AppendIndexPrefix appends to dst what the keys of all entries of all indexes of
+// a type begin with, and no other key.
+func AppendIndexPrefix(dst []byte, typ string) []byte {
+	return appendPart(append(dst, kindIndex), typ)
+}
+
 // AppendFieldPrefix appends to dst what the keys of all entries of an index
 // begin with, and no other key.
 func AppendFieldPrefix(dst []byte, typ, field string) []byte {
-	return appendPart(appendPart(append(dst, kindIndex), typ), field)
+	return appendPart(AppendIndexPrefix(dst, typ), field)
 }
 
 // AppendValuePrefix appends to dst what the keys of all entries of an index with

@@ -1,7 +1,6 @@
 package records
 
 import (
-	"bytes"
 	"reflect"
 	"slices"
 
@@ -11,11 +10,15 @@ import (
 )
 
 // The copies below are deep and made field by field, reading the original
-// without any method that would touch its caches. Nil gives nil.
+// without any method that would touch its caches. Nil gives nil, and so do empty
+// lists and bytes: a copy looks like what is decoded after it was stored.
 
 // CopySelectors returns a copy of selectors. An empty slice gives nil.
 func CopySelectors(selectors []*spirev1.Selector) []*spirev1.Selector {
 	return copyAll(selectors, func(s *spirev1.Selector) *spirev1.Selector {
+		if s == nil {
+			return nil
+		}
 		return &spirev1.Selector{Type: s.Type, Value: s.Value}
 	})
 }
@@ -39,7 +42,10 @@ func CopyBundle(b *spirev1.Bundle) *spirev1.Bundle {
 // CopyCertificates returns a copy of certs. An empty slice gives nil.
 func CopyCertificates(certs []*spirev1.Certificate) []*spirev1.Certificate {
 	return copyAll(certs, func(c *spirev1.Certificate) *spirev1.Certificate {
-		return withUnknown(c, &spirev1.Certificate{DerBytes: bytes.Clone(c.DerBytes), TaintedKey: c.TaintedKey})
+		if c == nil {
+			return nil
+		}
+		return withUnknown(c, &spirev1.Certificate{DerBytes: copyBytes(c.DerBytes), TaintedKey: c.TaintedKey})
 	})
 }
 
@@ -54,7 +60,7 @@ func CopyPublicKey(k *spirev1.PublicKey) *spirev1.PublicKey {
 		return nil
 	}
 	return withUnknown(k, &spirev1.PublicKey{
-		PkixBytes:  bytes.Clone(k.PkixBytes),
+		PkixBytes:  copyBytes(k.PkixBytes),
 		Kid:        k.Kid,
 		NotAfter:   k.NotAfter,
 		TaintedKey: k.TaintedKey,
@@ -133,6 +139,8 @@ func nodeLiteral(n *spirev1.AttestedNode) *spirev1.AttestedNode {
 	}
 }
 
+func copyBytes(b []byte) []byte { return append([]byte(nil), b...) }
+
 func copyAll[T any](in []T, one func(T) T) []T {
 	if len(in) == 0 {
 		return nil
@@ -147,9 +155,14 @@ func copyAll[T any](in []T, one func(T) T) []T {
 // withUnknown gives to, which is private, the unknown fields of from. Reading
 // them through protobuf would write to from, which may be a caller's.
 func withUnknown[M proto.Message](from, to M) M {
-	unknown := reflect.ValueOf(from).Elem().FieldByName("unknownFields").Bytes()
-	if len(unknown) > 0 {
+	if unknown := UnknownFields(from); len(unknown) > 0 {
 		to.ProtoReflect().SetUnknown(slices.Clone(unknown))
 	}
 	return to
+}
+
+// UnknownFields returns the fields of m, which must not be nil, that this version
+// doesn't know. They are m's own.
+func UnknownFields(m proto.Message) []byte {
+	return reflect.ValueOf(m).Elem().FieldByName("unknownFields").Bytes()
 }

@@ -36,6 +36,6 @@ func indexEntry(e *spirev1.RegistrationEntry, x *indexer) {
 	if e.EntryExpiry != 0 {
 		x.add(FieldExpiry, OrderedInt64(e.EntryExpiry))
 	}
-	x.addSet(FieldSelector, selectorValues(e.Selectors))
+	x.addSet(FieldSelector, SelectorValues(e.Selectors))
 	x.addSet(FieldFederatesWith, e.FederatesWith)
 }

@@ -45,7 +45,7 @@ type IndexRecord struct {
 // Posting is what a record of an index says about an object.
 type Posting struct {
 	Number uint64
-	ID     string
+	ID     []byte // shares memory with the record
 
 	// SetSize is the size of the set that the value is in. It is 0 where the
 	// field is none.
@@ -111,15 +111,23 @@ func (k *Kind[T]) Posting(key, data []byte) (Posting, error) {
 	if err != nil || string(index.Type) != k.typ {
 		return Posting{}, k.malformed(key, errors.New("not the key of an index of "+k.typ))
 	}
-	p := Posting{Number: index.Sequence}
+	p, err := ParsePosting(index, data)
+	if err != nil {
+		return Posting{}, k.malformed(key, err)
+	}
+	return p, nil
+}
+
+// ParsePosting reads the value of an index record of any kind.
+func ParsePosting(index keys.Index, data []byte) (Posting, error) {
+	p := Posting{Number: index.Sequence, ID: data}
 	if isSet(string(index.Field)) {
 		size, n := binary.Uvarint(data)
 		if n <= 0 || size == 0 {
-			return Posting{}, k.malformed(key, errors.New("no size of the set"))
+			return Posting{}, errors.New("no size of the set")
 		}
-		p.SetSize, data = size, data[n:]
+		p.SetSize, p.ID = size, data[n:]
 	}
-	p.ID = string(data)
 	return p, nil
 }
 

@@ -64,14 +64,14 @@ func (k *Kind[T]) Encode(item Item[T]) ([]byte, error) {
 // [MalformedError].
 func (k *Kind[T]) Decode(id string, value []byte) (Item[T], error) {
 	if len(value) < numberSize {
-		return Item[T]{}, k.malformed(k.Key(id), errors.New("no sequence number"))
+		return Item[T]{}, k.Malformed(id, errors.New("no sequence number"))
 	}
 	object, err := k.decode(id, value[numberSize:])
 	if err != nil {
-		return Item[T]{}, k.malformed(k.Key(id), err)
+		return Item[T]{}, k.Malformed(id, err)
 	}
 	if k.id(object) != id {
-		return Item[T]{}, k.malformed(k.Key(id), errors.New("object has another id"))
+		return Item[T]{}, k.Malformed(id, errors.New("object has another id"))
 	}
 	return Item[T]{Number: binary.BigEndian.Uint64(value), Object: object}, nil
 }
@@ -85,6 +85,9 @@ func (k *Kind[T]) DecodePair(key, value []byte) (Item[T], error) {
 	}
 	return k.Decode(string(item.ID), value)
 }
+
+// Malformed returns the [MalformedError] for the item with the given id.
+func (k *Kind[T]) Malformed(id string, reason error) error { return k.malformed(k.Key(id), reason) }
 
 func (k *Kind[T]) malformed(key []byte, reason error) error {
 	return &MalformedError{Key: bytes.Clone(key), Reason: reason, secret: k.secret}

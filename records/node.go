@@ -54,5 +54,5 @@ var NodeSelectorSets = &Kind[*NodeSelectors]{
 		}
 		return &NodeSelectors{SpiffeID: id, Selectors: m.Entries}, nil
 	},
-	index: func(s *NodeSelectors, x *indexer) { x.addSet(FieldSelector, selectorValues(s.Selectors)) },
+	index: func(s *NodeSelectors, x *indexer) { x.addSet(FieldSelector, SelectorValues(s.Selectors)) },
 }

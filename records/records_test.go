@@ -230,7 +230,7 @@ func TestPosting_ReadsWhatIndexesWrite(t *testing.T) {
 	for _, r := range records.Entries.Indexes(fullEntry()) {
 		p, err := records.Entries.Posting(records.Entries.IndexKey(r, 7), []byte(r.Data))
 		set := r.Field == records.FieldSelector || r.Field == records.FieldFederatesWith
-		if err != nil || p.Number != 7 || p.ID != "id" || (p.SetSize == 1) != set {
+		if err != nil || p.Number != 7 || string(p.ID) != "id" || (p.SetSize == 1) != set {
 			t.Errorf("%s: got %+v, %v", r.Field, p, err)
 		}
 	}

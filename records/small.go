@@ -1,8 +1,6 @@
 package records
 
 import (
-	"bytes"
-
 	"google.golang.org/protobuf/proto"
 
 	recordsv1 "github.com/spire-raft/spire-raft/proto/records/v1"
@@ -71,7 +69,7 @@ var CAJournals = &Kind[*recordsv1.CAJournal]{
 func copyJournal(j *recordsv1.CAJournal) *recordsv1.CAJournal {
 	return &recordsv1.CAJournal{
 		Key:                   j.Key,
-		Data:                  bytes.Clone(j.Data),
+		Data:                  copyBytes(j.Data),
 		ActiveX509AuthorityId: j.ActiveX509AuthorityId,
 	}
 }

@@ -50,7 +50,8 @@ func ParseSelectorValue(s string) (typ, value string, err error) {
 	return typ, value, nil
 }
 
-func selectorValues(selectors []*spirev1.Selector) []string {
+// SelectorValues are selectors as index values.
+func SelectorValues(selectors []*spirev1.Selector) []string {
 	values := make([]string, len(selectors))
 	for i, s := range selectors {
 		values[i] = SelectorValue(s.GetType(), s.GetValue())
@@ -62,7 +63,7 @@ func selectorValues(selectors []*spirev1.Selector) []string {
 // of its SPIFFE ID, its parent and the set of its selectors. Entries that are
 // equal in these, and only they, have the same.
 func SimilarValue(e *spirev1.RegistrationEntry) string {
-	selectors := selectorValues(e.GetSelectors())
+	selectors := SelectorValues(e.GetSelectors())
 	slices.Sort(selectors)
 	h := sha256.New()
 	var size []byte

@@ -3,6 +3,8 @@ package datastoretest
 import (
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
 )
@@ -12,6 +14,8 @@ var updateBundleTests = []conformanceTest{
 	{"2.1.4 SetBundle creates or replaces", setBundle},
 	{"2.1.5 AppendBundle creates the bundle as given", appendBundleCreates},
 	{"2.1.5 AppendBundle adds what is not fully equal", appendBundleMerges},
+	{"1.1 2.1.5 AppendBundle compares unknown fields", appendBundleUnknown},
+	{"2.1.1 2.1.5 T18 results are as they are fetched, also what is empty or nil", emptyInBundles},
 	{"2.1.5 T40 parallel AppendBundle loses nothing", appendBundleParallel},
 }
 
@@ -78,6 +82,55 @@ func appendBundleCreates(e *env) {
 	e.succeeds(err)
 	same(e, got, testBundle("td"), "result")
 	e.hasBundle(testBundle("td"))
+}
+
+func appendBundleUnknown(e *env) {
+	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 1000, protowire.VarintType), 7)
+	given := func() *spirev1.Bundle {
+		b := testBundle("td")
+		b.RootCas[0].ProtoReflect().SetUnknown(unknown)
+		b.JwtSigningKeys[0].ProtoReflect().SetUnknown(unknown)
+		return b
+	}
+	e.addBundles("td")
+	for range 2 { // the second adds nothing
+		got, err := e.AppendBundle(e.ctx(), given())
+		e.succeeds(err)
+		same(e, []int{len(got.RootCas), len(got.JwtSigningKeys), len(got.WitSigningKeys)}, []int{3, 2, 1}, "authorities")
+		same(e, got.SequenceNumber, 43, "sequence number")
+		same(e, []byte(got.RootCas[2].ProtoReflect().GetUnknown()), unknown, "unknown fields")
+	}
+}
+
+func emptyInBundles(e *env) {
+	given := func(id string) *spirev1.Bundle {
+		return &spirev1.Bundle{
+			TrustDomainId:  id,
+			RootCas:        []*spirev1.Certificate{{DerBytes: []byte{}}},
+			JwtSigningKeys: []*spirev1.PublicKey{},
+			WitSigningKeys: []*spirev1.PublicKey{{PkixBytes: []byte{}, Kid: "a"}},
+		}
+	}
+	want := func(id string) *spirev1.Bundle {
+		return &spirev1.Bundle{
+			TrustDomainId: id, RootCas: []*spirev1.Certificate{{}}, WitSigningKeys: []*spirev1.PublicKey{{Kid: "a"}},
+		}
+	}
+	created, err := e.CreateBundle(e.ctx(), given("created"))
+	e.succeeds(err)
+	appended, err := e.AppendBundle(e.ctx(), given("appended"))
+	e.succeeds(err)
+	set, err := e.SetBundle(e.ctx(), given("created"))
+	e.succeeds(err)
+	same(e, []*spirev1.Bundle{created, appended, set}, []*spirev1.Bundle{want("created"), want("appended"), want("created")}, "results")
+	e.hasBundle(want("created"))
+	e.hasBundle(want("appended"))
+
+	_, err = e.CreateBundle(e.ctx(), &spirev1.Bundle{TrustDomainId: "nil", RootCas: []*spirev1.Certificate{nil}})
+	e.succeeds(err)
+	got, err := e.AppendBundle(e.ctx(), &spirev1.Bundle{TrustDomainId: "nil", RootCas: []*spirev1.Certificate{nil}})
+	e.succeeds(err)
+	same(e, got, &spirev1.Bundle{TrustDomainId: "nil", RootCas: []*spirev1.Certificate{{}}}, "nil, which is stored as empty")
 }
 
 func appendBundleMerges(e *env) {

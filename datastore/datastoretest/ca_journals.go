@@ -15,10 +15,11 @@ import (
 var caJournalTests = []conformanceTest{
 	{"2.9 SetCAJournal creates with the IDs 1, 2, 3", createJournals},
 	{"2.9 SetCAJournal replaces, also by what is empty", replaceJournal},
+	{"2.9 T18 SetCAJournal returns what Fetch does, also where data is empty", emptyJournal},
 	{"2.9 SetCAJournal: nil, and an unknown ID", setWrongJournal},
 	{"2.9 T37 FetchCAJournal returns the newest of several", fetchJournal},
 	{"2.9 7.2 PruneCAJournals", pruneJournals},
-	{"2.9 PruneCAJournals with one that does not decode prunes nothing", pruneCorruptJournals},
+	{"2.9 PruneCAJournals names one that does not decode, and prunes the others", pruneCorruptJournals},
 	{"2.9 PruneCAJournals keeps what changes meanwhile", pruneChangedJournals},
 	{"2.9 CA journals: logs", journalLogs},
 	{"2.9 T40 parallel SetCAJournal", setJournalParallel},
@@ -39,6 +40,9 @@ func (e *env) addJournal(authority string, data []byte, wantID uint) {
 	e.Helper()
 	got, err := e.at(int(wantID)).SetCAJournal(e.ctx(), &journal{Data: data, ActiveX509AuthorityID: authority})
 	e.succeeds(err)
+	if len(data) == 0 {
+		data = nil // as Fetch returns it
+	}
 	same(e, got, &journal{ID: wantID, Data: data, ActiveX509AuthorityID: authority}, "created journal")
 }
 
@@ -80,6 +84,17 @@ func replaceJournal(e *env) {
 	e.succeeds(err)
 	same(e, got, &journal{ID: 1}, "result")
 	e.hasJournals(&journal{ID: 1}, journalWith(2, []byte("data b"), "b"))
+}
+
+func emptyJournal(e *env) {
+	for id := range uint(2) { // created, then replaced
+		got, err := e.SetCAJournal(e.ctx(), &journal{ID: id, Data: []byte{}, ActiveX509AuthorityID: "a"})
+		e.succeeds(err)
+		same(e, got, journalWith(1, nil, "a"), "journal")
+		fetched, err := e.FetchCAJournal(e.ctx(), "a")
+		e.succeeds(err)
+		same(e, fetched, got, "fetched journal")
+	}
 }
 
 func setWrongJournal(e *env) {
@@ -177,8 +192,8 @@ func pruneCorruptJournals(e *env) {
 		e.addJournal("a", data, uint(i)+1)
 	}
 	err := e.PruneCAJournals(e.ctx(), 100)
-	e.failsWith(err, codes.Internal, "desc = unable to unmarshal entries from CA journal record: ")
-	e.hasJournals(journalWith(1, expired, "a"), journalWith(2, []byte("\xff"), "a"), journalWith(3, expired, "a"))
+	e.failsWith(err, codes.Internal, "desc = unable to unmarshal entries from CA journal record: ", "data of journal 2: ")
+	e.hasJournals(journalWith(2, []byte("\xff"), "a"))
 }
 
 func pruneChangedJournals(e *env) {
@@ -192,7 +207,7 @@ func pruneChangedJournals(e *env) {
 			e.succeeds(err)
 		}
 	})
-	e.succeeds(d.PruneCAJournals(e.ctx(), 100))
+	e.failsWith(d.PruneCAJournals(e.ctx(), 100), codes.Internal, "data of journal 2: ")
 	e.hasJournals(journalWith(1, live, "a"), journalWith(2, []byte("\xff"), "a"))
 }
 

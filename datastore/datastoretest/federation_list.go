@@ -1,6 +1,8 @@
 package datastoretest
 
 import (
+	"fmt"
+
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -34,13 +36,14 @@ func corruptRelationships(e *env) {
 		td := trustDomain(test.record.TrustDomain)
 		_, err := e.FetchFederationRelationship(e.ctx(), td)
 		e.failsAs(err, codes.Unknown, test.text)
-		_, err = e.ListFederationRelationships(e.ctx(), &datastore.ListFederationRelationshipsRequest{})
-		e.failsAs(err, codes.Unknown, test.text)
+		got, err := e.ListFederationRelationships(e.ctx(), &datastore.ListFederationRelationshipsRequest{})
+		e.failsWith(err, codes.Unknown, fmt.Sprintf("%q: %s", td.Name(), test.text))
+		same(e, got.FederationRelationships, []*datastore.FederationRelationship{webRelationship("good")}, "the others")
 		e.succeeds(e.DeleteFederationRelationship(e.ctx(), td))
 	}
 	plant(e, records.FederationRelationships, &recordsv1.FederationRelationship{TrustDomain: "A b", BundleEndpointProfile: "https_web"})
 	_, err := e.ListFederationRelationships(e.ctx(), &datastore.ListFederationRelationshipsRequest{})
-	e.failsWith(err, codes.Unknown, "desc = datastore-sql: trust domain")
+	e.failsWith(err, codes.Unknown, `"A b": datastore-sql: trust domain`)
 
 	e.addRelationships(webRelationship("bad"), withBundle(webRelationship("bundle"), testBundle("bundle")))
 	damage(e, records.FederationRelationships, "bad")

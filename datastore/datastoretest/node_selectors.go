@@ -15,6 +15,7 @@ import (
 var nodeSelectorTests = []conformanceTest{
 	{"2.6.1 2.6.2 SetNodeSelectors replaces all, in their order", setNodeSelectors},
 	{"2.6.1 T22 a repeated selector is refused and the old set kept", setRepeatedSelectors},
+	{"7.3 a nil selector is refused before anything else", setNilSelector},
 	{"2.6.1 selectors are opaque", setOddSelectors},
 	{"2.6.1 10000 selectors", setManySelectors},
 	{"2.6.1 T39 parallel SetNodeSelectors of many ids", setSelectorsUnderLoad},
@@ -227,6 +228,19 @@ func selectorsAreCopied(e *env) {
 	e.succeeds(err)
 	got[0].Type = "changed"
 	e.hasSelectors("foo", "a:1 b:2")
+}
+
+func setNilSelector(e *env) {
+	e.setSelectors("foo", "a:1")
+	const text = "datastore-validation: invalid node selectors: selector is nil"
+	e.failsAs(e.SetNodeSelectors(e.ctx(), "foo", append(selectorList("a:1 a:1"), nil)), codes.InvalidArgument, text)
+	e.hasSelectors("foo", "a:1")
+	e.sameEvents(e.nodeEvents(), "foo")
+	// Those of a new node are not looked at.
+	_, err := e.CreateAttestedNode(e.ctx(), &spirev1.AttestedNode{SpiffeId: "bar", Selectors: []*spirev1.Selector{nil}})
+	e.succeeds(err)
+	e.succeeds(e.Close())
+	e.failsAs(e.SetNodeSelectors(e.ctx(), "foo", []*spirev1.Selector{nil}), codes.InvalidArgument, text)
 }
 
 func selectorsNotUTF8(e *env) {
