@@ -106,13 +106,13 @@ func (d *DataStore) UpdateRegistrationEntry(ctx context.Context, e *spirev1.Regi
 		if (mask.StoreSvid || mask.Selectors) && merged.StoreSvid && !haveOneType(merged.Selectors) {
 			return nil, errSelectorTypes()
 		}
+		if err := checkRepetitions(merged); err != nil {
+			return nil, err
+		}
 		if mask.FederatesWith {
 			if err := checkFederated(ctx, tx, e.FederatesWith); err != nil {
 				return nil, err
 			}
-		}
-		if err := checkRepetitions(merged); err != nil {
-			return nil, err
 		}
 		return merged, replaceEntry(tx, old, merged, d.clock())
 	})

@@ -1,6 +1,7 @@
 package datastoretest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -61,7 +62,7 @@ func (m *entryModel) create(e *registration) (*registration, bool, refusal) {
 	if e.EntryId != "" && m.find(e.EntryId) >= 0 {
 		return nil, false, refuse(codes.AlreadyExists, usedEntryID)
 	}
-	if r := m.checkRest(e, fullEntryMask()); r != "" {
+	if r := cmp.Or(m.checkFederated(e, fullEntryMask()), checkRepetitions(e, fullEntryMask())); r != "" {
 		return nil, false, r
 	}
 	created := &registration{EntryId: e.EntryId, CreatedAt: m.now}
@@ -92,7 +93,7 @@ func (m *entryModel) update(e *registration, mask *entryMask) (*registration, re
 	if changed.StoreSvid && len(modelTypes(changed.Selectors)) > 1 {
 		return nil, invalid("selector types must be the same when store SVID is enabled")
 	}
-	if r := m.checkRest(e, mask); r != "" {
+	if r := cmp.Or(checkRepetitions(e, mask), m.checkFederated(e, mask)); r != "" {
 		return nil, r
 	}
 	changed.RevisionNumber++
@@ -167,13 +168,18 @@ func (m *entryModel) find(id string) int {
 	return slices.IndexFunc(m.entries, func(n numbered) bool { return n.entry.EntryId == id })
 }
 
-// checkRest has the checks that need the store, or come behind them.
-func (m *entryModel) checkRest(e *registration, mask *entryMask) refusal {
+// checkFederated refuses a trust domain without a bundle.
+func (m *entryModel) checkFederated(e *registration, mask *entryMask) refusal {
 	for _, id := range e.FederatesWith {
 		if mask.FederatesWith && !slices.Contains(m.bundles, id) {
 			return refuse(codes.Unknown, fmt.Sprintf("unable to find federated bundle %q", id))
 		}
 	}
+	return ""
+}
+
+// checkRepetitions refuses what is there twice.
+func checkRepetitions(e *registration, mask *entryMask) refusal {
 	if mask.Selectors && len(modelSet(e.Selectors)) < len(e.Selectors) {
 		return refuse(codes.AlreadyExists, usedSelector)
 	}

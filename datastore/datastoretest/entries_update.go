@@ -224,6 +224,8 @@ func updateEntryFederatesWith(e *env) {
 	entry := workload("a", "a:1", "a:1")
 	entry.FederatesWith = []string{"spiffe://a", "spiffe://z", "spiffe://b"}
 	_, err := e.UpdateRegistrationEntry(e.ctx(), entry, nil)
+	e.failsAs(err, codes.AlreadyExists, usedSelector) // selectors are written first
+	_, err = e.UpdateRegistrationEntry(e.ctx(), entry, &entryMask{FederatesWith: true})
 	e.failsAs(err, codes.Unknown, `unable to find federated bundle "spiffe://z"`)
 	want := workload("a", "a:1")
 	want.CreatedAt = e.clock.Now().Unix()
