@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -104,59 +103,6 @@ func TestCached_OnlyTheFirstCountWaitsForAStuckCache(t *testing.T) {
 			}
 		}
 	})
-}
-
-// What one DataStore has written, a read that begins afterwards sees through any
-// other, however far its cache is.
-func TestCached_ReadsSeeEveryWriteBeforeThem(t *testing.T) {
-	const writers, writes = 8, 100
-	s := newStore(t)
-	stores := [2]*datastore.DataStore{openCached(t, s, openCache(t, s)), openCached(t, s, openCache(t, s))}
-	ctx := t.Context()
-	var created atomic.Int32
-	var wg sync.WaitGroup
-	for w := range writers {
-		writer, reader := stores[w%2], stores[1-w%2]
-		wg.Go(func() {
-			for i := range writes {
-				id := fmt.Sprintf("w%d-%d", w, i)
-				e := &spirev1.RegistrationEntry{
-					EntryId: id, SpiffeId: "spiffe://td/" + id, ParentId: "spiffe://td/n", Selectors: []*spirev1.Selector{{Type: "a", Value: id}},
-				}
-				if _, err := writer.CreateRegistrationEntry(ctx, e); err != nil {
-					t.Error(err)
-					return
-				}
-				least := created.Add(1)
-				got, err := reader.FetchRegistrationEntry(ctx, id)
-				n, countErr := reader.CountRegistrationEntries(ctx, &datastore.CountRegistrationEntriesRequest{})
-				if err != nil || countErr != nil || got == nil || n < least {
-					t.Errorf("of %s: %v, %v; %d entries, want at least %d, %v", id, got, err, n, least, countErr)
-					return
-				}
-				e.Hint = "new"
-				if _, err := writer.UpdateRegistrationEntry(ctx, e, &spirev1.RegistrationEntryMask{Hint: true}); err != nil {
-					t.Error(err)
-					return
-				}
-				list, err := reader.ListRegistrationEntries(ctx, &datastore.ListRegistrationEntriesRequest{})
-				if err != nil || !hasHint(list.Entries, id) {
-					t.Errorf("the list lacks the update of %s, %v", id, err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func hasHint(list []*spirev1.RegistrationEntry, id string) bool {
-	for _, e := range list {
-		if e.EntryId == id {
-			return e.Hint == "new"
-		}
-	}
-	return false
 }
 
 // Whatever a caller does to a result, the next one is whole.

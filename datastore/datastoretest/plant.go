@@ -82,7 +82,7 @@ func (e *env) keyCount() int {
 func (e *env) between(hook func()) *datastore.DataStore {
 	e.Helper()
 	hooked := &hookedStore{Store: e.stores[0], hook: hook}
-	d, err := datastore.New(hooked, e.config)
+	d, err := datastore.New(hooked, e.configs[0])
 	e.succeeds(err)
 	e.Cleanup(func() { e.succeeds(d.Close()) })
 	return d
@@ -107,7 +107,7 @@ func (s *hookedStore) Begin(ctx context.Context, opts store.TxOptions) (store.Tx
 func (e *env) logging() (*datastore.DataStore, *logLines) {
 	e.Helper()
 	lines := &logLines{}
-	cfg := e.config
+	cfg := e.configs[0]
 	cfg.Logger = slog.New(lines)
 	d, err := datastore.New(e.stores[0], cfg)
 	e.succeeds(err)

@@ -48,10 +48,10 @@ type env struct {
 	*testing.T
 	*datastore.DataStore // on the first handle
 
-	all    []*datastore.DataStore // on every handle
-	stores []store.Store          // the handles
-	config datastore.Config       // of the first DataStore
-	clock  *clock                 // of every DataStore
+	all     []*datastore.DataStore // on every handle
+	stores  []store.Store          // the handles
+	configs []datastore.Config     // of the DataStores
+	clock   *clock                 // of every DataStore
 }
 
 // testTime bounds a test: what hangs must not hang the suite.
@@ -63,13 +63,10 @@ type prepare func(t *testing.T, s store.Store, cfg *datastore.Config) store.Stor
 func newEnv(t *testing.T, open Open, prepare prepare) *env {
 	t.Helper()
 	e := &env{T: t, clock: &clock{now: time.Unix(1_700_000_000, 0)}}
-	for i, s := range open(t) {
+	for _, s := range open(t) {
 		cfg, under := datastore.Config{Clock: e.clock.Now}, s
 		if prepare != nil {
 			under = prepare(t, s, &cfg)
-		}
-		if i == 0 {
-			e.config = cfg
 		}
 		ds, err := datastore.New(under, cfg)
 		if err != nil {
@@ -80,7 +77,7 @@ func newEnv(t *testing.T, open Open, prepare prepare) *env {
 				t.Errorf("close: %v", err)
 			}
 		})
-		e.all, e.stores = append(e.all, ds), append(e.stores, s)
+		e.all, e.stores, e.configs = append(e.all, ds), append(e.stores, s), append(e.configs, cfg)
 	}
 	e.DataStore = e.all[0]
 	return e
