@@ -37,3 +37,22 @@ func TestVisitAuthorized_AllocatesNothing(t *testing.T) {
 		t.Errorf("a visit of %d entries made %v allocations, want 1202 and none", visited, n)
 	}
 }
+
+// TestVisitEntries_AllocatesNothing goes for a whole list and a page of it.
+func TestVisitEntries_AllocatesNothing(t *testing.T) {
+	s := newStore(t, memstore.Config{})
+	for i := range uint64(1000) {
+		put(t, s, entry(i+1, fmt.Sprint("e", i), "/a", "/w"))
+	}
+	v := view(t, open(t, s, cache.Config{}), 0)
+	visited := 0
+	visit := func(uint64, *spirev1.RegistrationEntry) bool { visited++; return visited != 1100 }
+	n := testing.AllocsPerRun(100, func() {
+		visited = 0
+		v.VisitEntries(0, visit)
+		v.VisitEntries(500, visit)
+	})
+	if n > 0.5 || visited != 1100 {
+		t.Errorf("visits of %d entries made %v allocations, want 1100 and none", visited, n)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -194,10 +195,51 @@ func checkCoherent(t interface {
 	if n := v.Misplaced(); n > 0 {
 		t.Errorf("%d entries are not where lookups find them", n)
 	}
+	checkOrder(t, v, all)
 	for _, path := range []string{"/a", "/b", "/c", "/d", "/e", "", "/spire/server"} {
 		got, want := authorized(v, path), m.authorized(id(path))
 		if !slices.Equal(got, want) {
 			t.Errorf("authorised entries of %q: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+// checkOrder compares the lists of a view with the entries of a store, which may
+// be damaged.
+func checkOrder(t interface {
+	Errorf(string, ...any)
+}, v cache.View, all map[string]string) {
+	byNumber, damaged, unread := make(map[uint64]string), false, 0
+	for key, value := range all {
+		if !strings.HasPrefix(key, string(records.Entries.Prefix())) {
+			continue
+		}
+		item, err := records.Entries.DecodePair([]byte(key), []byte(value))
+		if err != nil {
+			unread++
+			continue
+		}
+		damaged = damaged || item.Number == 0 || byNumber[item.Number] != ""
+		byNumber[item.Number] = item.Object.EntryId
+	}
+	if got := v.Unread(cache.KindEntry); got != unread {
+		t.Errorf("%d entries are said not to decode, want %d", got, unread)
+	}
+	numbers := slices.Sorted(maps.Keys(byNumber))
+	for skip, after := range append([]uint64{0}, numbers...) {
+		if skip > 100 {
+			break // the rest is no different, and takes the square of the time
+		}
+		var got, want []string
+		for _, n := range numbers[skip:] {
+			want = append(want, byNumber[n])
+		}
+		ok := v.VisitEntries(after, func(n uint64, e *spirev1.RegistrationEntry) bool {
+			got = append(got, e.EntryId)
+			return true
+		})
+		if ok == damaged || ok && !slices.Equal(got, want) {
+			t.Errorf("entries after %d: got %q, %v, want %q, %v", after, got, ok, want, !damaged)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -42,6 +43,15 @@ func (c *Cache) Misplace(id string) {
 	defer c.write.Unlock()
 	s := c.state.Load().next()
 	s.unlink(s.entries.get(hashString(id), id))
+	c.publishLocked(s)
+}
+
+// Disorder hides an entry from lists.
+func (c *Cache) Disorder(id string) {
+	c.write.Lock()
+	defer c.write.Unlock()
+	s := c.state.Load().next()
+	s.order.remove(s.entries.get(hashString(id), id), s.own)
 	c.publishLocked(s)
 }
 
@@ -93,6 +103,27 @@ func MapGet(m *Map, hash uint64, key string) *int                 { return m.get
 func MapDelete(m *Map, hash uint64, key string, own bool) bool    { return m.delete(hash, key, own) }
 func MapEach(m *Map, yield func(string, *int) bool)               { m.each(yield) }
 func MapLen(m *Map) int                                           { return m.len }
+
+// Order is the trie of entries by number, for its own test.
+type Order = order
+
+// OrderAdd and OrderRemove change an Order by an entry of which they make
+// or take the object.
+func OrderAdd(o *Order, number uint64, id string, own bool) any {
+	e := &entry{number: number, message: &spirev1.RegistrationEntry{EntryId: id}}
+	o.add(e, own)
+	return e
+}
+
+func OrderRemove(o *Order, e any, own bool) { o.remove(e.(*entry), own) }
+func OrderContains(o *Order, e any) bool    { return o.contains(e.(*entry)) }
+func OrderTotal(o *Order) bool              { return o.total() }
+func OrderEach(o *Order, yield func(id string)) {
+	o.each(func(e *entry) bool { yield(e.message.EntryId); return true })
+}
+func OrderVisit(o *Order, after uint64, yield func(number uint64) bool) {
+	o.visit(after, func(e *entry) bool { return yield(e.number) })
+}
 
 // RebuiltView is what a cache that has reached prev publishes after a rebuild.
 func RebuiltView(ctx context.Context, s store.Store, cfg Config, prev store.Cursor) (View, error) {

@@ -55,6 +55,51 @@ func (c *Cache) View(ctx context.Context, fresh store.Consistency) (View, error)
 	return View{s}, nil
 }
 
+// Reached returns the content of the cache once that has everything up to a
+// place in the store's history, such as the [store.Tx.Cursor] of a transaction:
+// the View is as fresh as the transaction then. It waits at most for the given
+// time, and not while the cache has lost its watch. It tells false where the cache
+// is not there in time, is closed, or has content of another epoch.
+//
+// It asks nothing of the store, and doesn't look at StalenessMax.
+func (c *Cache) Reached(ctx context.Context, at store.Cursor, wait time.Duration) (View, bool) {
+	s := c.state.Load()
+	if s.reached(at) {
+		return View{s}, true
+	}
+	if wait <= 0 {
+		return View{}, false
+	}
+	patience := time.NewTimer(wait)
+	defer patience.Stop()
+	for {
+		c.mu.Lock()
+		changed, lost := c.changed, c.lost
+		c.mu.Unlock()
+		s = c.state.Load()
+		if s.reached(at) {
+			return View{s}, true
+		}
+		if s == nil || lost != nil {
+			return View{}, false
+		}
+		select {
+		case <-changed:
+		case <-c.closed:
+		case <-ctx.Done():
+			return View{}, false
+		case <-patience.C:
+			return View{}, false
+		}
+	}
+}
+
+// reached tells whether a state has everything up to a cursor. Revisions of
+// another epoch say nothing.
+func (s *state) reached(at store.Cursor) bool {
+	return s != nil && s.cursor.Epoch == at.Epoch && s.cursor.Revision >= at.Revision
+}
+
 // Revision returns the revision that the cache has reached, 0 once it is closed.
 func (c *Cache) Revision() store.Revision {
 	if s := c.state.Load(); s != nil {

@@ -19,8 +19,8 @@ type Drift struct {
 	Revision store.Revision
 	// Cached and Stored are the digests of the values: of the object in the
 	// cache as it would be stored, and of what is stored. The zero Hash means
-	// that there is none. They are equal where the object is right and
-	// lookups of agents don't find it, or find another in its place.
+	// that there is none. They are equal where the object is right and lists
+	// or lookups of agents don't find it, or find another in its place.
 	Cached, Stored Hash
 }
 

@@ -62,6 +62,10 @@ func TestRefresh(t *testing.T) {
 			func(c *cache.Cache) { c.Misplace("right") },
 			cache.Drift{Kind: cache.KindEntry, Key: right.Key, Cached: digest(right.Value), Stored: digest(right.Value)},
 		},
+		"an entry that lists don't find": {
+			func(c *cache.Cache) { c.Disorder("right") },
+			cache.Drift{Kind: cache.KindEntry, Key: right.Key, Cached: digest(right.Value), Stored: digest(right.Value)},
+		},
 	} {
 		for _, segment := range []time.Duration{0, time.Hour} {
 			t.Run(fmt.Sprintf("%s/segments of %v", name, segment), func(t *testing.T) {

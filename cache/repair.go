@@ -27,8 +27,8 @@ func (c *Cache) repair(found []drift) {
 	c.publishLocked(next)
 }
 
-// misplaced returns the entries that lookups of agents don't find where they
-// belong, or find and should not.
+// misplaced returns the entries that lists or lookups of agents don't find where
+// they belong, or find and should not.
 func (c *Cache) misplaced(s *state) []drift {
 	var found []drift
 	report := func(e *entry) {
@@ -51,6 +51,7 @@ func (c *Cache) misplaced(s *state) []drift {
 		}
 		return true
 	}
+	s.order.each(check)
 	s.places.each(func(_ string, p *place) bool { p.children.each(check); return true })
 	s.aliases.groups.each(func(_ string, g **aliasGroup) bool { (*g).aliases.each(check); return true })
 	return found

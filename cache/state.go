@@ -14,11 +14,13 @@ type state struct {
 
 	bundles   pmap[string, bundle] // by trust domain id
 	entries   pmap[string, entry]  // by entry id
+	order     order                // of entries
 	places    pmap[string, place]  // by SPIFFE ID
 	below     *filter              // of the hashes of places, shared with other states
 	aliases   aliasIndex
 	malformed pmap[string, *malformed] // by key
 	sizes     [kinds]int               // without malformed ones
+	unread    [kinds]int               // the malformed ones
 
 	own bool // not published: changed in place
 }
@@ -70,12 +72,13 @@ func (s *state) apply(c *change) {
 }
 
 func (s *state) applyMalformed(c *change) {
-	key := string(c.key)
+	key, before := string(c.key), s.malformed.len
 	if c.malformed != nil {
 		s.malformed.set(hashString(key), key, c.malformed, s.own)
 	} else {
 		s.malformed.delete(hashString(key), key, s.own)
 	}
+	s.unread[c.kind] += s.malformed.len - before
 }
 
 // malformedAt returns the record under a key if it doesn't decode.
@@ -110,8 +113,9 @@ func (s *state) applyEntry(c *change) {
 	s.sizes[KindEntry] = s.entries.len
 }
 
-// link puts an entry where lookups of agents find it.
+// link puts an entry where lists and lookups of agents find it.
 func (s *state) link(e *entry) {
+	s.order.add(e, s.own)
 	switch e.role {
 	case roleAlias:
 		s.aliases.add(e, s.own)
@@ -123,6 +127,7 @@ func (s *state) link(e *entry) {
 }
 
 func (s *state) unlink(e *entry) {
+	s.order.remove(e, s.own)
 	switch e.role {
 	case roleAlias:
 		s.aliases.remove(e, s.own)
@@ -136,8 +141,11 @@ func (s *state) unlink(e *entry) {
 	}
 }
 
-// linked tells whether lookups find an entry.
+// linked tells whether lists and lookups find an entry.
 func (s *state) linked(e *entry) bool {
+	if !s.order.contains(e) {
+		return false
+	}
 	switch e.role {
 	case roleAlias:
 		return s.aliases.contains(e)

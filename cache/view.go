@@ -44,6 +44,23 @@ func (v View) Revision() store.Revision { return v.s.cursor.Revision }
 // Size returns how many objects of a kind there are, without malformed ones.
 func (v View) Size(k Kind) int { return v.s.sizes[k] }
 
+// Unread returns how many records of a kind don't decode. What [View.Size] counts
+// and [View.VisitEntries] visits lacks them.
+func (v View) Unread(k Kind) int { return v.s.unread[k] }
+
+// VisitEntries calls visit with the registration entries whose sequence number is
+// greater than after, and their numbers, in the order of their creation, until it
+// returns false. It tells whether there is such an order: in a damaged store two
+// entries may have the same number or one may have none, and then it visits
+// nothing.
+func (v View) VisitEntries(after uint64, visit func(number uint64, e *spirev1.RegistrationEntry) bool) bool {
+	if !v.s.order.total() {
+		return false
+	}
+	v.s.order.visit(after, func(e *entry) bool { return visit(e.number, e.message) })
+	return true
+}
+
 // Bundle returns the bundle of a trust domain, or nil. The id is that of the
 // trust domain, such as "spiffe://example.org". Where the record doesn't decode,
 // the error is a [records.MalformedError].

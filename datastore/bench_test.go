@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -41,9 +40,11 @@ func BenchmarkCluster(b *testing.B) {
 		name string
 		d    *bench
 	}{{"leader", leader}, {"follower", follower}} {
-		b.Run("through="+through.name, through.d.parallel)
-		b.Run("through="+through.name+"/list/pages=1000", through.d.listPages)
-		b.Run("through="+through.name+"/count/all", through.d.count(datastore.CountRegistrationEntriesRequest{}))
+		b.Run("through="+through.name, func(b *testing.B) {
+			b.Run("cache=none", through.d.cacheable)
+			b.Run("cache=own", func(b *testing.B) { through.d.withCache(b).cacheable(b) })
+			through.d.parallel(b)
+		})
 	}
 }
 
@@ -51,6 +52,8 @@ func benchmark(b *testing.B, s store.Store) {
 	b.Cleanup(func() { _ = s.Close() }) // a node may be closed already
 	d := newBench(b, s)
 	d.fill(b)
+	b.Run("cache=none", d.cacheable)
+	b.Run("cache=own", func(b *testing.B) { d.withCache(b).cacheable(b) })
 	b.Run("fetch", d.fetch)
 	b.Run("fetch-node", d.fetchNode)
 	for _, l := range benchLists() {
@@ -232,13 +235,15 @@ func (d *bench) update(b *testing.B) {
 }
 
 func (d *bench) fetch(b *testing.B) {
-	measure(b, func(ctx context.Context, i int) error {
-		e, err := d.FetchRegistrationEntry(ctx, benchID(i%*benchEntries))
-		if err == nil && e == nil {
-			err = fmt.Errorf("no entry %d", i)
-		}
-		return err
-	})
+	measure(b, d.fetchOne)
+}
+
+func (d *bench) fetchOne(ctx context.Context, i int) error {
+	e, err := d.FetchRegistrationEntry(ctx, benchID(i%*benchEntries))
+	if err == nil && e == nil {
+		err = fmt.Errorf("no entry %d", i)
+	}
+	return err
 }
 
 func (d *bench) fetchNode(b *testing.B) {
@@ -379,10 +384,7 @@ func (d *bench) parallel(b *testing.B) {
 			_, err := d.CreateRegistrationEntry(ctx, d.newEntry())
 			return err
 		}},
-		{"fetch", func(ctx context.Context, i int) error {
-			_, err := d.FetchRegistrationEntry(ctx, benchID(i%*benchEntries))
-			return err
-		}},
+		{"fetch", d.fetchOne},
 		{"fetch-node", func(ctx context.Context, i int) error {
 			_, err := d.FetchAttestedNode(ctx, benchNodeID(i%*benchNodes))
 			return err
@@ -390,20 +392,7 @@ func (d *bench) parallel(b *testing.B) {
 	}
 	for _, o := range ops {
 		for _, callers := range []int{1, 16, 64} {
-			b.Run(fmt.Sprintf("%s/callers=%d", o.name, callers), func(b *testing.B) {
-				took := make([]time.Duration, b.N)
-				b.ResetTimer()
-				d.inParallel(b, callers, b.N, func(ctx context.Context, i int) error {
-					begun := time.Now()
-					defer func() { took[i] = time.Since(begun) }()
-					return o.op(ctx, i)
-				})
-				b.StopTimer()
-				slices.Sort(took)
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
-				b.ReportMetric(took[b.N/2].Seconds()*1000, "p50-ms")
-				b.ReportMetric(took[b.N*99/100].Seconds()*1000, "p99-ms")
-			})
+			b.Run(fmt.Sprintf("%s/callers=%d", o.name, callers), d.inCalls(callers, o.op))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/spire-raft/spire-raft/cache"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
@@ -29,7 +30,11 @@ func (d *DataStore) CreateBundle(ctx context.Context, b *spirev1.Bundle) (*spire
 
 // FetchBundle returns the bundle of a trust domain, or nil.
 func (d *DataStore) FetchBundle(ctx context.Context, trustDomainID string) (*spirev1.Bundle, error) {
-	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*spirev1.Bundle, error) {
+	cached := func(v cache.View) (*spirev1.Bundle, bool) {
+		b, err := v.Bundle(trustDomainID)
+		return fetched(b, err, records.CopyBundle)
+	}
+	return cachedView(ctx, d, store.Linearizable(), pointWait, cached, func(tx store.Tx) (*spirev1.Bundle, error) {
 		item, _, err := bundles.get(ctx, tx, trustDomainID)
 		return item.Object, err
 	})
@@ -101,10 +106,10 @@ func (d *DataStore) ListBundles(ctx context.Context, req *ListBundlesRequest) (*
 
 // CountBundles returns how many bundles there are.
 func (d *DataStore) CountBundles(ctx context.Context) (int32, error) {
-	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (int32, error) {
-		n, err := bundles.count(ctx, tx)
-		return int32(n), err
+	n, err := cachedView(ctx, d, store.Linearizable(), rangeWait, cachedSize(cache.KindBundle), func(tx store.Tx) (int, error) {
+		return bundles.count(ctx, tx)
 	})
+	return int32(n), err
 }
 
 // setBundle is SetBundle in a transaction.

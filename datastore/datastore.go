@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/spire-raft/spire-raft/cache"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -25,6 +27,12 @@ type Config struct {
 	// StaleMax is how old data may be that is given to reads with
 	// [TolerateStale]. Zero means 5 s.
 	StaleMax time.Duration
+
+	// Cache answers the reads that it can answer as the store would, and as
+	// fresh: see docs/DATASTORE.md. It must be a cache of the store that the
+	// DataStore is on. The DataStore doesn't own it: close it after the
+	// DataStore. Nil means that the store answers all reads.
+	Cache *cache.Cache
 }
 
 // DataStore is SPIRE's DataStore. Its methods may be called concurrently.
@@ -33,6 +41,9 @@ type DataStore struct {
 	log      *slog.Logger
 	clock    func() time.Time
 	staleMax time.Duration
+
+	cache *cache.Cache  // may be nil
+	stuck atomic.Uint64 // 1 + the revision at which a wait for cache was in vain
 
 	mu     sync.RWMutex   // guards the fields below, but not for calls' whole length
 	closed bool           // no new calls
@@ -47,7 +58,7 @@ func New(s store.Store, cfg Config) (*DataStore, error) {
 	if cfg.StaleMax < 0 {
 		return nil, errors.New("datastore: StaleMax is negative")
 	}
-	d := &DataStore{store: s, log: cfg.Logger, clock: cfg.Clock, staleMax: cfg.StaleMax}
+	d := &DataStore{store: s, log: cfg.Logger, clock: cfg.Clock, staleMax: cfg.StaleMax, cache: cfg.Cache}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}

@@ -13,7 +13,8 @@
 //
 // Reads see every write that was done before they began, on any server. Those
 // with a [DataConsistency] may be told to tolerate what was true
-// [Config.StaleMax] ago.
+// [Config.StaleMax] ago. Neither changes with a [Config.Cache], which only makes
+// some reads faster.
 //
 // Messages given to a method are neither kept nor changed, not even in the
 // caches that protobuf keeps in them. Those returned belong to the caller.

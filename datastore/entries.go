@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/spire-raft/spire-raft/cache"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
@@ -53,7 +54,11 @@ func (d *DataStore) CreateOrReturnRegistrationEntry(ctx context.Context, e *spir
 
 // FetchRegistrationEntry returns the entry with the given id, or nil.
 func (d *DataStore) FetchRegistrationEntry(ctx context.Context, entryID string) (*spirev1.RegistrationEntry, error) {
-	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*spirev1.RegistrationEntry, error) {
+	cached := func(v cache.View) (*spirev1.RegistrationEntry, bool) {
+		e, err := v.Entry(entryID)
+		return fetched(e, err, records.CloneEntry)
+	}
+	return cachedView(ctx, d, store.Linearizable(), pointWait, cached, func(tx store.Tx) (*spirev1.RegistrationEntry, error) {
 		item, _, err := entries.get(ctx, tx, entryID)
 		return item.Object, err
 	})
@@ -63,7 +68,8 @@ func (d *DataStore) FetchRegistrationEntry(ctx context.Context, entryID string) 
 // by id, all from one snapshot. The map is not nil. With a
 // [MalformedRecordsError] come all but those that it names.
 func (d *DataStore) FetchRegistrationEntries(ctx context.Context, entryIDs []string) (map[string]*spirev1.RegistrationEntry, error) {
-	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (map[string]*spirev1.RegistrationEntry, error) {
+	cached := func(v cache.View) (map[string]*spirev1.RegistrationEntry, bool) { return cachedEntries(v, entryIDs) }
+	return cachedView(ctx, d, store.Linearizable(), pointWait, cached, func(tx store.Tx) (map[string]*spirev1.RegistrationEntry, error) {
 		var bad MalformedRecordsError
 		found := make(map[string]*spirev1.RegistrationEntry, len(entryIDs))
 		for _, id := range distinct(entryIDs) {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/spire-raft/spire-raft/cache"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
@@ -21,7 +22,14 @@ func (d *DataStore) ListRegistrationEntries(ctx context.Context, req *ListRegist
 	if err != nil {
 		return nil, err
 	}
-	return view(ctx, d, d.consistency(req.DataConsistency), func(tx store.Tx) (*ListRegistrationEntriesResponse, error) {
+	var cached func(cache.View) (*ListRegistrationEntriesResponse, bool)
+	if len(q.filters) == 0 {
+		cached = func(v cache.View) (*ListRegistrationEntriesResponse, bool) {
+			found, last, ok := cachedPage(ctx, v, q.page)
+			return &ListRegistrationEntriesResponse{Entries: found, Pagination: nextPage(req.Pagination, last)}, ok
+		}
+	}
+	return cachedView(ctx, d, d.consistency(req.DataConsistency), rangeWait, cached, func(tx store.Tx) (*ListRegistrationEntriesResponse, error) {
 		var bad MalformedRecordsError
 		items, last, err := entries.list(ctx, tx, q, &bad)
 		if err != nil {
@@ -50,7 +58,11 @@ func (d *DataStore) CountRegistrationEntries(ctx context.Context, req *CountRegi
 		}
 		return -1, err
 	}
-	n, err := view(ctx, d, d.consistency(req.DataConsistency), func(tx store.Tx) (int, error) {
+	var cached func(cache.View) (int, bool)
+	if len(q.filters) == 0 {
+		cached = cachedSize(cache.KindEntry)
+	}
+	n, err := cachedView(ctx, d, d.consistency(req.DataConsistency), rangeWait, cached, func(tx store.Tx) (int, error) {
 		return entries.count(ctx, tx, q.filters...)
 	})
 	if err != nil {

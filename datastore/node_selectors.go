@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/spire-raft/spire-raft/cache"
 	"github.com/spire-raft/spire-raft/keys"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
@@ -43,7 +44,11 @@ func (d *DataStore) SetNodeSelectors(ctx context.Context, spiffeID string, selec
 // GetNodeSelectors returns the selectors of a SPIFFE ID in the order in which
 // they were given, or nil.
 func (d *DataStore) GetNodeSelectors(ctx context.Context, spiffeID string, dataConsistency DataConsistency) ([]*spirev1.Selector, error) {
-	return view(ctx, d, d.consistency(dataConsistency), func(tx store.Tx) ([]*spirev1.Selector, error) {
+	cached := func(v cache.View) ([]*spirev1.Selector, bool) {
+		selectors, err := v.NodeSelectors(spiffeID)
+		return fetched(selectors, err, records.CloneSelectors)
+	}
+	return cachedView(ctx, d, d.consistency(dataConsistency), pointWait, cached, func(tx store.Tx) ([]*spirev1.Selector, error) {
 		return selectorsOf(ctx, tx, spiffeID)
 	})
 }

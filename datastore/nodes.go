@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/spire-raft/spire-raft/cache"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
@@ -36,7 +37,14 @@ func (d *DataStore) CreateAttestedNode(ctx context.Context, n *spirev1.AttestedN
 
 // FetchAttestedNode returns a node without its selectors, or nil.
 func (d *DataStore) FetchAttestedNode(ctx context.Context, spiffeID string) (*spirev1.AttestedNode, error) {
-	return view(ctx, d, store.Linearizable(), func(tx store.Tx) (*spirev1.AttestedNode, error) {
+	cached := func(v cache.View) (*spirev1.AttestedNode, bool) {
+		n, err := v.Node(spiffeID)
+		if n == nil {
+			return nil, err == nil
+		}
+		return records.CopyNode(n.Attested), true
+	}
+	return cachedView(ctx, d, store.Linearizable(), pointWait, cached, func(tx store.Tx) (*spirev1.AttestedNode, error) {
 		item, _, err := nodes.get(ctx, tx, spiffeID)
 		return item.Object, err
 	})

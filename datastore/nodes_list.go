@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/spire-raft/spire-raft/cache"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
@@ -64,7 +65,11 @@ func (d *DataStore) CountAttestedNodes(ctx context.Context, req *CountAttestedNo
 	if err != nil {
 		return -1, err
 	}
-	n, err := view(ctx, d, store.Linearizable(), func(tx store.Tx) (int, error) {
+	var cached func(cache.View) (int, bool)
+	if len(filters) == 0 {
+		cached = cachedSize(cache.KindNode)
+	}
+	n, err := cachedView(ctx, d, store.Linearizable(), rangeWait, cached, func(tx store.Tx) (int, error) {
 		return nodes.count(ctx, tx, filters...)
 	})
 	if err != nil {

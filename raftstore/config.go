@@ -71,7 +71,8 @@ type Config struct {
 	// WatchersMax bounds the open watchers. Zero means 1,024.
 	WatchersMax int
 
-	// ProgressInterval is the time between progress marks of an idle watcher,
+	// ProgressInterval is the time between progress marks of a watcher of an
+	// idle store (a mark for changes that it didn't ask for comes at once),
 	// at most store.ProgressIntervalMax. Zero means 1 s.
 	ProgressInterval time.Duration
 

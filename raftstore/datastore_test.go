@@ -9,12 +9,12 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// dataStore runs the suite of the DataStore on the nodes that pick chooses of
-// one cluster, each test below a prefix of its own.
-func dataStore(t *testing.T, pick func(c *cluster) []int) {
+// dataStore runs a suite of the DataStore on the nodes that pick chooses of one
+// cluster, each test below a prefix of its own.
+func dataStore(t *testing.T, pick func(c *cluster) []int, suite func(*testing.T, datastoretest.Open)) {
 	c := startClusterIn(t, memoryDir(t), 3, func(cfg *raftstore.Config) { cfg.Timing.HeartbeatTimeout = calmHeartbeat })
 	tests := 0
-	datastoretest.Run(t, func(testing.TB) (stores []store.Store) {
+	suite(t, func(testing.TB) (stores []store.Store) {
 		tests++
 		for _, s := range c.stores(pick(c)...) {
 			stores = append(stores, below{s, fmt.Appendf(nil, "%d/", tests)})
@@ -24,5 +24,13 @@ func dataStore(t *testing.T, pick func(c *cluster) []int) {
 	c.converged()
 }
 
-func TestDataStore_ThroughTheLeader(t *testing.T) { dataStore(t, leaderOnly) }
-func TestDataStore_ThroughFollowers(t *testing.T) { dataStore(t, followersOnly) }
+func TestDataStore_ThroughTheLeader(t *testing.T) { dataStore(t, leaderOnly, datastoretest.Run) }
+func TestDataStore_ThroughFollowers(t *testing.T) { dataStore(t, followersOnly, datastoretest.Run) }
+
+func TestDataStore_CachedThroughTheLeader(t *testing.T) {
+	dataStore(t, leaderOnly, datastoretest.RunCached)
+}
+
+func TestDataStore_CachedThroughFollowers(t *testing.T) {
+	dataStore(t, followersOnly, datastoretest.RunCached)
+}

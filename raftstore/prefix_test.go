@@ -9,7 +9,7 @@ import (
 
 // below is the part of a store below a prefix: its user takes it for a store of
 // its own, so that many tests can follow each other on one cluster. Counters
-// have the prefix too. It has no Watch and doesn't close the store.
+// have the prefix too. It doesn't close the store.
 type below struct {
 	store.Store
 	prefix []byte
@@ -66,6 +66,34 @@ func (b below) Begin(ctx context.Context, opts store.TxOptions) (store.Tx, error
 		return nil, err
 	}
 	return belowTx{tx, b}, nil
+}
+
+func (b below) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byte) (store.Watcher, error) {
+	under := [][]byte{b.prefix}
+	if len(prefixes) > 0 {
+		under = nil
+	}
+	for _, p := range prefixes {
+		under = append(under, b.key(p))
+	}
+	w, err := b.Store.Watch(ctx, after, under...)
+	if err != nil {
+		return nil, err
+	}
+	return belowWatcher{w, b}, nil
+}
+
+type belowWatcher struct {
+	store.Watcher
+	below below
+}
+
+func (w belowWatcher) Next(ctx context.Context) (store.Batch, error) {
+	batch, err := w.Watcher.Next(ctx)
+	for i := range batch.Events {
+		batch.Events[i].Key = batch.Events[i].Key[len(w.below.prefix):]
+	}
+	return batch, err
 }
 
 type belowTx struct {

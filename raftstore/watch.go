@@ -14,6 +14,11 @@ import (
 // historyReadBytes is about how much history a watcher reads at a time.
 const historyReadBytes = 1 << 20
 
+// skipPause is how long a watcher stays silent that has passed over changes: it
+// is told soon that there was nothing for it, since a cache may wait to hear that
+// it is up to date, but not for every single change.
+const skipPause = 2 * time.Millisecond
+
 var _ store.Watcher = (*watcher)(nil)
 
 // watcher is a cursor over the history. It holds no queue that could overflow:
@@ -28,7 +33,8 @@ type watcher struct {
 	// The fields below belong to the goroutine in Next.
 	cursor   store.Cursor  // everything up to it is delivered or in pending
 	pending  []store.Batch // read, filtered, not yet delivered
-	reported time.Time     // when Next last returned a batch
+	told     store.Cursor  // that of the last batch that Next returned
+	reported time.Time     // when that was, or when there was nothing to say
 }
 
 // Watch implements [store.Store].
@@ -39,7 +45,7 @@ func (n *Node) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byte
 	if len(prefixes) > store.WatchPrefixesMax {
 		return nil, fmt.Errorf("%w: %d prefixes exceed WatchPrefixesMax %d", store.ErrTooLarge, len(prefixes), store.WatchPrefixesMax)
 	}
-	w := &watcher{node: n, cursor: after, closed: make(chan struct{}), reported: time.Now()}
+	w := &watcher{node: n, cursor: after, told: after, closed: make(chan struct{}), reported: time.Now()}
 	for _, p := range prefixes {
 		w.prefixes = append(w.prefixes, store.Prefix(bytes.Clone(p)))
 	}
@@ -68,7 +74,7 @@ func (w *watcher) Close() error {
 
 // Next implements [store.Watcher].
 func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
-	mark := time.NewTimer(max(0, w.node.cfg.ProgressInterval-time.Since(w.reported)))
+	mark := time.NewTimer(w.markIn())
 	defer mark.Stop()
 	for {
 		advanced := w.node.machine.Advanced() // before reading, so that no change is missed
@@ -78,6 +84,7 @@ func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
 		if len(w.pending) > 0 {
 			return w.report(w.pop()), nil
 		}
+		mark.Reset(w.markIn())
 		select {
 		case <-advanced:
 		case <-mark.C:
@@ -86,12 +93,21 @@ func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
 			if w.cursor.Revision <= w.node.machine.Position().Cursor.Revision {
 				return w.report(store.Batch{Cursor: w.cursor}), nil
 			}
-			mark.Reset(w.node.cfg.ProgressInterval)
+			w.reported = time.Now()
 		case <-w.closed:
 		case <-w.node.requests.Done():
 		case <-ctx.Done():
 		}
 	}
+}
+
+// markIn is the time until the next progress mark is due.
+func (w *watcher) markIn() time.Duration {
+	pause := w.node.cfg.ProgressInterval
+	if w.cursor != w.told {
+		pause = min(pause, skipPause)
+	}
+	return max(0, pause-time.Since(w.reported))
 }
 
 func (w *watcher) usable(ctx context.Context) error {
@@ -113,7 +129,7 @@ func (w *watcher) pop() store.Batch {
 }
 
 func (w *watcher) report(b store.Batch) store.Batch {
-	w.reported = time.Now()
+	w.told, w.reported = b.Cursor, time.Now()
 	w.node.metrics.watchEvents.Add(float64(len(b.Events)))
 	return b
 }

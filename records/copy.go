@@ -81,6 +81,46 @@ func CopyEntry(e *spirev1.RegistrationEntry) *spirev1.RegistrationEntry {
 	return c
 }
 
+// CloneEntry returns a copy of an entry as it was decoded, which is as decoding
+// it again would be: fields that this version doesn't know stay where decoding
+// keeps them. Empty lists become nil, which is what decoding makes of them.
+func CloneEntry(e *spirev1.RegistrationEntry) *spirev1.RegistrationEntry {
+	if e == nil {
+		return nil
+	}
+	c := entryLiteral(e)
+	c.Selectors = CloneSelectors(e.Selectors)
+	c.FederatesWith = append([]string(nil), e.FederatesWith...)
+	c.DnsNames = append([]string(nil), e.DnsNames...)
+	c.AdditionalAttributes = CopyAttributes(e.AdditionalAttributes)
+	return c
+}
+
+// CloneSelectors returns a copy of selectors with the fields that this version
+// doesn't know. An empty slice gives nil. The copies are one piece of memory:
+// whoever keeps one of them keeps all.
+func CloneSelectors(selectors []*spirev1.Selector) []*spirev1.Selector {
+	if len(selectors) == 0 {
+		return nil
+	}
+	piece := make([]spirev1.Selector, len(selectors))
+	out := make([]*spirev1.Selector, len(selectors))
+	for i, s := range selectors {
+		c := &piece[i]
+		c.Type, c.Value = s.Type, s.Value
+		setUnknown(c, reflect.ValueOf(s).Elem().Field(selectorUnknown).Bytes())
+		out[i] = c
+	}
+	return out
+}
+
+// selectorUnknown is the field with the unknown fields of a selector. Looking for
+// it each time would take longer than the rest of the copy.
+var selectorUnknown = func() int {
+	f, _ := reflect.TypeFor[spirev1.Selector]().FieldByName(unknownFields)
+	return f.Index[0]
+}()
+
 // CopyAttributes returns a copy of a, with the fields that this version doesn't
 // know.
 func CopyAttributes(a *spirev1.RegistrationEntry_AdditionalAttributes) *spirev1.RegistrationEntry_AdditionalAttributes {
@@ -152,17 +192,24 @@ func copyAll[T any](in []T, one func(T) T) []T {
 	return out
 }
 
-// withUnknown gives to, which is private, the unknown fields of from. Reading
-// them through protobuf would write to from, which may be a caller's.
+// unknownFields is where messages keep what they don't know. Reading it through
+// protobuf would write to a message, which may be a caller's.
+const unknownFields = "unknownFields"
+
+// withUnknown gives to, which is private, the unknown fields of from.
 func withUnknown[M proto.Message](from, to M) M {
-	if unknown := UnknownFields(from); len(unknown) > 0 {
+	setUnknown(to, UnknownFields(from))
+	return to
+}
+
+func setUnknown(to proto.Message, unknown []byte) {
+	if len(unknown) > 0 {
 		to.ProtoReflect().SetUnknown(slices.Clone(unknown))
 	}
-	return to
 }
 
 // UnknownFields returns the fields of m, which must not be nil, that this version
 // doesn't know. They are m's own.
 func UnknownFields(m proto.Message) []byte {
-	return reflect.ValueOf(m).Elem().FieldByName("unknownFields").Bytes()
+	return reflect.ValueOf(m).Elem().FieldByName(unknownFields).Bytes()
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	recordsv1 "github.com/spire-raft/spire-raft/proto/records/v1"
@@ -110,6 +111,44 @@ func TestCopy_EqualsAndSharesNothing(t *testing.T) {
 	}
 	if records.CopyBundle(nil) != nil || records.CopyEntry(nil) != nil || records.CopyNode(nil) != nil {
 		t.Error("a copy of nil is not nil")
+	}
+}
+
+// A clone is what decoding gives, with what this version doesn't know.
+func TestCloneEntry_EqualsAndSharesNothing(t *testing.T) {
+	decode := func() *spirev1.RegistrationEntry {
+		stored := fullEntry()
+		stored.Selectors = append(stored.Selectors, &spirev1.Selector{Type: "b", Value: "2"})
+		unknown := []byte{0x78, 0x01}
+		stored.Selectors[1].ProtoReflect().SetUnknown(unknown)
+		stored.AdditionalAttributes.ProtoReflect().SetUnknown(unknown)
+		message, err := proto.Marshal(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		item, err := records.Entries.Decode("id", append(make([]byte, 8), message...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return item.Object
+	}
+	original := decode()
+	clone := records.CloneEntry(original)
+	original.Selectors[0].Type, original.DnsNames[0], original.FederatesWith[0] = "x", "x", "x"
+	original.Selectors[1].ProtoReflect().GetUnknown()[1] = 9
+	original.AdditionalAttributes.JwtSvidIncludeJti = false
+	if !proto.Equal(clone, decode()) {
+		t.Errorf("got %v, want %v", clone, decode())
+	}
+	if len(clone.Selectors[1].ProtoReflect().GetUnknown()) == 0 {
+		t.Error("a selector has lost what this version doesn't know")
+	}
+	bare := records.CloneEntry(&spirev1.RegistrationEntry{})
+	if bare.Selectors != nil || bare.FederatesWith != nil || bare.DnsNames != nil || bare.AdditionalAttributes != nil {
+		t.Errorf("lists that are not there became %v", bare)
+	}
+	if records.CloneEntry(nil) != nil {
+		t.Error("a clone of nil is not nil")
 	}
 }
 

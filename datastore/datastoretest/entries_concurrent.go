@@ -21,6 +21,7 @@ var concurrentEntryTests = []conformanceTest{
 	{"ConcurrentEntries_NoUpdateIsLost", concurrentUpdates},
 	{"ConcurrentEntries_OfDeletesOneSucceeds", concurrentDeletes},
 	{"ConcurrentEntries_PruneAndUpdatesEachHaveTheirEvent", concurrentPrune},
+	{"ConcurrentEntries_ReadsSeeEveryWriteBeforeThem", concurrentReads},
 }
 
 const writers = 20

@@ -82,7 +82,7 @@ func (e *env) keyCount() int {
 func (e *env) between(hook func()) *datastore.DataStore {
 	e.Helper()
 	hooked := &hookedStore{Store: e.stores[0], hook: hook}
-	d, err := datastore.New(hooked, datastore.Config{Clock: e.clock.Now})
+	d, err := datastore.New(hooked, e.configs[0])
 	e.succeeds(err)
 	e.Cleanup(func() { e.succeeds(d.Close()) })
 	return d
@@ -107,7 +107,9 @@ func (s *hookedStore) Begin(ctx context.Context, opts store.TxOptions) (store.Tx
 func (e *env) logging() (*datastore.DataStore, *logLines) {
 	e.Helper()
 	lines := &logLines{}
-	d, err := datastore.New(e.stores[0], datastore.Config{Clock: e.clock.Now, Logger: slog.New(lines)})
+	cfg := e.configs[0]
+	cfg.Logger = slog.New(lines)
+	d, err := datastore.New(e.stores[0], cfg)
 	e.succeeds(err)
 	e.Cleanup(func() { e.succeeds(d.Close()) })
 	return d, lines

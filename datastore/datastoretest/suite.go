@@ -24,7 +24,13 @@ type conformanceTest struct {
 }
 
 // Run runs the suite, each test as a subtest of t.
-func Run(t *testing.T, open Open) {
+func Run(t *testing.T, open Open) { run(t, open, nil) }
+
+// RunCached is [Run] for DataStores that read through a cache, one for each
+// handle. The handles must have a Watch.
+func RunCached(t *testing.T, open Open) { run(t, open, openCached) }
+
+func run(t *testing.T, open Open, prepare prepare) {
 	for _, tests := range [][]conformanceTest{
 		bundleTests, updateBundleTests, pruneBundleTests, deleteBundleTests, authorityTests,
 		entryTests, nodeTests, updateNodeTests, nodeListTests, nodeFilterTests, nodeDeleteTests, nodePruneTests,
@@ -32,7 +38,7 @@ func Run(t *testing.T, open Open) {
 		federationTests, listFederationTests, updateFederationTests, caJournalTests, eventTests, contextTests,
 	} {
 		for _, test := range tests {
-			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open)) })
+			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open, prepare)) })
 		}
 	}
 }
@@ -42,19 +48,27 @@ type env struct {
 	*testing.T
 	*datastore.DataStore // on the first handle
 
-	all    []*datastore.DataStore // on every handle
-	stores []store.Store          // the handles
-	clock  *clock                 // of every DataStore
+	all     []*datastore.DataStore // on every handle
+	stores  []store.Store          // the handles
+	configs []datastore.Config     // of the DataStores
+	clock   *clock                 // of every DataStore
 }
 
 // testTime bounds a test: what hangs must not hang the suite.
 const testTime = time.Minute
 
-func newEnv(t *testing.T, open Open) *env {
+// prepare changes what a DataStore is given. Nil changes nothing.
+type prepare func(t *testing.T, s store.Store, cfg *datastore.Config) store.Store
+
+func newEnv(t *testing.T, open Open, prepare prepare) *env {
 	t.Helper()
 	e := &env{T: t, clock: &clock{now: time.Unix(1_700_000_000, 0)}}
 	for _, s := range open(t) {
-		ds, err := datastore.New(s, datastore.Config{Clock: e.clock.Now})
+		cfg, under := datastore.Config{Clock: e.clock.Now}, s
+		if prepare != nil {
+			under = prepare(t, s, &cfg)
+		}
+		ds, err := datastore.New(under, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +77,7 @@ func newEnv(t *testing.T, open Open) *env {
 				t.Errorf("close: %v", err)
 			}
 		})
-		e.all, e.stores = append(e.all, ds), append(e.stores, s)
+		e.all, e.stores, e.configs = append(e.all, ds), append(e.stores, s), append(e.configs, cfg)
 	}
 	e.DataStore = e.all[0]
 	return e

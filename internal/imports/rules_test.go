@@ -54,7 +54,7 @@ var rules = []rule{
 	{
 		folder: "datastore/...",
 		allow: []string{
-			"/store/...", "/keys", "/records", "/proto/...", "google.golang.org/protobuf/...",
+			"/store/...", "/keys", "/records", "/cache", "/proto/...", "google.golang.org/protobuf/...",
 			"google.golang.org/grpc/codes", "google.golang.org/grpc/status",
 			"github.com/spiffe/go-spiffe/v2/...", "pgregory.net/rapid", "go.uber.org/goleak",
 		},

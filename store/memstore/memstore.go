@@ -35,8 +35,9 @@ type Config struct {
 	WatchersMax int
 
 	// ProgressInterval is how long a watcher stays silent before a progress
-	// mark. Zero means [DefaultProgressInterval], and more than
-	// [store.ProgressIntervalMax] means that.
+	// mark, where nothing happens at all: a mark for changes that it didn't ask
+	// for comes within milliseconds. Zero means [DefaultProgressInterval], and
+	// more than [store.ProgressIntervalMax] means that.
 	ProgressInterval time.Duration
 }
 

@@ -11,6 +11,11 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
+// skipPause is how long a watcher stays silent that has passed over changes: it
+// is told soon that there was nothing for it, since someone may wait to hear that
+// it is up to date, but not for every single change.
+const skipPause = 2 * time.Millisecond
+
 // Watch implements [store.Store].
 func (s *Store) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byte) (store.Watcher, error) {
 	if err := ctx.Err(); err != nil {
@@ -20,10 +25,11 @@ func (s *Store) Watch(ctx context.Context, after store.Cursor, prefixes ...[]byt
 		return nil, fmt.Errorf("%w: %d prefixes exceed WatchPrefixesMax %d", store.ErrTooLarge, len(prefixes), store.WatchPrefixesMax)
 	}
 	w := &watcher{
-		store:  s,
-		done:   make(chan struct{}),
-		after:  after.Revision,
-		markAt: time.Now().Add(s.cfg.ProgressInterval),
+		store:    s,
+		done:     make(chan struct{}),
+		after:    after.Revision,
+		told:     after.Revision,
+		reported: time.Now(),
 	}
 	for _, p := range prefixes {
 		if len(p) > store.KeyBytesMax {
@@ -77,8 +83,9 @@ type watcher struct {
 	done     chan struct{} // closed by Close
 
 	// Only Next uses these.
-	after  store.Revision // everything up to here is delivered or of no interest
-	markAt time.Time      // when the next progress mark is due
+	after    store.Revision // everything up to here is delivered or of no interest
+	told     store.Revision // what the caller knows of after
+	reported time.Time      // when Next last returned a batch
 }
 
 // Next implements [store.Watcher].
@@ -103,7 +110,7 @@ func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
 			}
 		}
 		upToDate := w.after == newest // not so for a cursor ahead of the store
-		if upToDate && !time.Now().Before(w.markAt) {
+		if upToDate && !time.Now().Before(w.markAt()) {
 			return w.batch(nil), nil
 		}
 		w.wait(ctx, changed, upToDate)
@@ -114,7 +121,7 @@ func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
 func (w *watcher) wait(ctx context.Context, changed <-chan struct{}, upToDate bool) {
 	var mark <-chan time.Time
 	if upToDate {
-		timer := time.NewTimer(time.Until(w.markAt))
+		timer := time.NewTimer(time.Until(w.markAt()))
 		defer timer.Stop()
 		mark = timer.C
 	}
@@ -126,9 +133,18 @@ func (w *watcher) wait(ctx context.Context, changed <-chan struct{}, upToDate bo
 	}
 }
 
+// markAt is when the next progress mark is due.
+func (w *watcher) markAt() time.Time {
+	pause := w.store.cfg.ProgressInterval
+	if w.after > w.told {
+		pause = min(pause, skipPause)
+	}
+	return w.reported.Add(pause)
+}
+
 // batch is what Next returns at the watcher's place.
 func (w *watcher) batch(events []store.Event) store.Batch {
-	w.markAt = time.Now().Add(w.store.cfg.ProgressInterval)
+	w.told, w.reported = w.after, time.Now()
 	return store.Batch{Cursor: store.Cursor{Epoch: epoch, Revision: w.after}, Events: events}
 }
 

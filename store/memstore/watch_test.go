@@ -77,6 +77,38 @@ func TestWatch_ProgressInterval(t *testing.T) {
 	}
 }
 
+// TestWatch_MarkSoonAfterWhatIsNotAskedFor has a reader of the watcher, such as
+// a cache, know at once that it is up to date, but not change by change.
+func TestWatch_MarkSoonAfterWhatIsNotAskedFor(t *testing.T) {
+	const pause = 2 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Config{})
+		defer s.Close()
+		w, err := s.Watch(t.Context(), store.Cursor{}, []byte("k"))
+		if err != nil {
+			t.Fatalf("watch: %v", err)
+		}
+		time.Sleep(pause)
+		for revision, want := range []struct {
+			key   string
+			after time.Duration
+		}{{"other", 0}, {"other", pause}, {"k", 0}, {"other", pause}} {
+			put(t, s, want.key, nil)
+			start := time.Now()
+			b, err := w.Next(t.Context())
+			if err != nil || int(b.Cursor.Revision) != revision+1 || time.Since(start) != want.after {
+				t.Errorf("put %d of %s: got %v and error %v after %v, want it after %v", revision+1, want.key, b, err, time.Since(start), want.after)
+			}
+		}
+		for range 100 {
+			put(t, s, "other", nil)
+		}
+		if b, err := w.Next(t.Context()); err != nil || b.Cursor.Revision != 104 {
+			t.Errorf("got %v and error %v, want one mark for all", b, err)
+		}
+	})
+}
+
 // TestWaiters_WakeAtOnce wants no waiter to sleep on until the next mark.
 func TestWaiters_WakeAtOnce(t *testing.T) {
 	const waits = "still waits"

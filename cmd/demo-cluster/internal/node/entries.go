@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/spire-raft/spire-raft/cache"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/datastore"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
@@ -176,7 +177,7 @@ func (s *server) reader(r *http.Request) (*datastore.DataStore, datastore.DataCo
 	if !stale {
 		return s.data, datastore.RequireCurrent, nil
 	}
-	data, err := newDataStore(s.backend, max(age, time.Nanosecond))
+	data, err := newDataStore(s.backend, s.cache, max(age, time.Nanosecond))
 	return data, datastore.TolerateStale, err
 }
 
@@ -263,8 +264,9 @@ func (t notingTx) Commit(ctx context.Context) (store.Result, error) {
 	return res, err
 }
 
-func newDataStore(s store.Store, staleMax time.Duration) (*datastore.DataStore, error) {
-	data, err := datastore.New(noting{s}, datastore.Config{StaleMax: staleMax})
+// newDataStore returns a DataStore on s that reads through c, a cache of s.
+func newDataStore(s store.Store, c *cache.Cache, staleMax time.Duration) (*datastore.DataStore, error) {
+	data, err := datastore.New(noting{s}, datastore.Config{StaleMax: staleMax, Cache: c})
 	if err != nil {
 		return nil, errors.Join(store.ErrInvalid, err)
 	}

@@ -41,7 +41,7 @@ type Backend interface {
 type server struct {
 	stopping context.Context
 	backend  Backend
-	data     *datastore.DataStore // on backend
+	data     *datastore.DataStore // on backend, reads through cache
 	cache    *cache.Cache         // of backend
 	token    []byte
 	log      *slog.Logger
@@ -50,7 +50,7 @@ type server struct {
 // Handler serves the client API of backend, of which agents is a cache, to those
 // who present token. Streams, which have no end of their own, end with stopping.
 func Handler(stopping context.Context, backend Backend, agents *cache.Cache, token string, log *slog.Logger) (http.Handler, error) {
-	data, err := newDataStore(backend, 0)
+	data, err := newDataStore(backend, agents, 0)
 	if err != nil {
 		return nil, err
 	}
