@@ -95,7 +95,7 @@ func TestFlush_ChangesNoView(t *testing.T) {
 			t.Errorf("view %d sees %v, want %v", i, got, s.want)
 		}
 		for n := range 7 {
-			key := []byte(fmt.Sprintf("key/%d", n))
+			key := fmt.Appendf(nil, "key/%d", n)
 			kv, found, err := s.view.Get(key)
 			inScan := false
 			for _, pair := range s.want {

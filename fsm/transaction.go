@@ -116,24 +116,32 @@ func (b *batch) changedSince(rev store.Revision, ranges []store.Range) (bool, er
 	history := &b.buckets[bucketHistory]
 	want := revisionKey(rev + 1)
 	key, record, err := history.seek(want[:])
+	if err != nil {
+		return false, err
+	}
 	for rev++; rev <= b.state.revision; rev++ {
-		if err != nil {
-			return false, err
-		}
 		if want = revisionKey(rev); !bytes.Equal(key, want[:]) {
 			return false, corrupt(bucketHistory, want[:], "the record is missing")
 		}
-		index, _, err := openHistoryIndex(key, record)
-		for err == nil && len(index) > 0 {
-			var e store.Event
-			if e, _, index, err = nextEvent(key, index); err == nil && covers(ranges, e.Key) {
-				return true, nil
-			}
+		changed, err := changedIn(ranges, key, record)
+		if err != nil || changed {
+			return changed, err
 		}
-		if err != nil {
+		if key, record, err = history.next(); err != nil {
 			return false, err
 		}
-		key, record, err = history.next()
+	}
+	return false, nil
+}
+
+// changedIn tells whether a history record has an event in the ranges.
+func changedIn(ranges []store.Range, key, record []byte) (bool, error) {
+	index, _, err := openHistoryIndex(key, record)
+	for err == nil && len(index) > 0 {
+		var e store.Event
+		if e, _, index, err = nextEvent(key, index); err == nil && covers(ranges, e.Key) {
+			return true, nil
+		}
 	}
 	return false, err
 }
