@@ -3,6 +3,7 @@ package fsm_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -95,7 +96,7 @@ func TestFlush_ChangesNoView(t *testing.T) {
 			t.Errorf("view %d sees %v, want %v", i, got, s.want)
 		}
 		for n := range 7 {
-			key := []byte(fmt.Sprintf("key/%d", n))
+			key := fmt.Appendf(nil, "key/%d", n)
 			kv, found, err := s.view.Get(key)
 			inScan := false
 			for _, pair := range s.want {
@@ -227,4 +228,33 @@ func TestFlush_BesideViews(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
+}
+
+// What an Apply that failed has left in the layer belongs to no index: a write
+// that was about to begin must leave it alone.
+func TestFlush_NothingOfAFailedApply(t *testing.T) {
+	opts := held(t.TempDir())
+	m := openWith(t, opts)
+	file := filepath.Join(opts.Dir, "state.db")
+	// There is as much history before and after, so only hashes would tell.
+	apply(t, m, writes(t, put("a", "1"), put("b", "the-value")), fsm.EncodeSetHistoryBudget(0))
+	apply(t, m, writes(t, put("a", "1")))
+	if err := m.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, m, writes(t, put("a", "1")))
+	damage(t, file, "the-value", "The-value")
+	half := entry(m.Position().Index+1, writes(t, put("a", "half")), writes(t, put("b", "2")))
+	if _, err := m.Apply([]fsm.Entry{half}); !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("Apply over a damaged value: %v", err)
+	}
+	if err := fsm.Freeze(m)(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Flush(); !errors.Is(err, store.ErrFailed) {
+		t.Errorf("Flush after a failure: %v", err)
+	}
+	closeMachine(t, m)
+	damage(t, file, "The-value", "the-value")
+	scrub(t, openWith(t, opts))
 }
