@@ -139,3 +139,10 @@ func Freeze(m *Machine) (finish func() error) {
 		return err
 	}
 }
+
+// HoldFlush makes full layers wait, as if another write were before theirs.
+func HoldFlush(m *Machine) {
+	m.applyMu.Lock()
+	defer m.applyMu.Unlock()
+	m.flushing = true
+}

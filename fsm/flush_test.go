@@ -3,6 +3,7 @@ package fsm_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -257,4 +258,45 @@ func TestFlush_NothingOfAFailedApply(t *testing.T) {
 	closeMachine(t, m)
 	damage(t, file, "The-value", "the-value")
 	scrub(t, openWith(t, opts))
+}
+
+// An Apply that waits for room goes on when an install gives it some, and when
+// an install fails.
+func TestFlush_InstallEndsAWait(t *testing.T) {
+	from := openWith(t, held(t.TempDir()))
+	for range 50 {
+		apply(t, from, writes(t, put("a", "from")))
+	}
+	snapshot := stream(t, from)
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			opts := options(t.TempDir())
+			m := openWith(t, opts)
+			fsm.HoldFlush(m)
+			done := make(chan error)
+			go func() {
+				var err error
+				for i := uint64(1); i <= 10 && err == nil; i++ {
+					_, err = m.Apply([]fsm.Entry{entry(i, writes(t, put("a", strings.Repeat("v", 1000))))})
+				}
+				done <- err
+			}()
+			synctest.Wait()
+			if got := m.Position().Index; got == 0 || got == 10 {
+				t.Fatalf("%d entries were applied, so Apply doesn't wait", got)
+			}
+			if fails { // since a directory is where the file is to go
+				err := errors.Join(os.Remove(filepath.Join(opts.Dir, "state.db")), os.MkdirAll(filepath.Join(opts.Dir, "state.db", "x"), 0o700))
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := install(m, snapshot); (err != nil) != fails {
+				t.Errorf("Install returned %v", err)
+			}
+			if err := <-done; (err != nil) != fails {
+				t.Errorf("Apply returned %v", err)
+			}
+		})
+	}
 }
