@@ -300,3 +300,18 @@ func TestFlush_InstallEndsAWait(t *testing.T) {
 		})
 	}
 }
+
+// Whoever installs a snapshot drops the log up to its index, also where that was
+// applied already.
+func TestFlush_InstallOfWhatIsApplied(t *testing.T) {
+	from, m := openWith(t, held(t.TempDir())), openWith(t, held(t.TempDir()))
+	for _, to := range []*fsm.Machine{from, m} {
+		apply(t, to, writes(t, put("a", "1")))
+	}
+	if err := install(m, stream(t, from)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.DurableIndex(), from.Position().Index; got != want {
+		t.Errorf("durable is %d, installed was %d", got, want)
+	}
+}
