@@ -123,3 +123,26 @@ func (w stallingWriter) update(fn func(*bbolt.Tx) error) error {
 	<-w.stalled
 	return w.writer.update(fn)
 }
+
+// Freeze begins a write to the file, and finish does the rest: in between there
+// are two layers over the file.
+func Freeze(m *Machine) (finish func() error) {
+	m.flushMu.Lock()
+	frozen := m.freeze()
+	return func() error {
+		defer m.flushMu.Unlock()
+		if frozen == nil {
+			return nil
+		}
+		err := m.writer.update(frozen.write)
+		m.thaw(frozen, err == nil)
+		return err
+	}
+}
+
+// HoldFlush makes full layers wait, as if another write were before theirs.
+func HoldFlush(m *Machine) {
+	m.applyMu.Lock()
+	defer m.applyMu.Unlock()
+	m.flushing = true
+}

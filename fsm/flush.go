@@ -28,7 +28,7 @@ func (m *Machine) Flush() error {
 func (m *Machine) flush() error {
 	frozen := m.freeze()
 	if frozen == nil {
-		return nil
+		return m.Err()
 	}
 	err := m.writer.update(frozen.write)
 	if err != nil {
@@ -39,11 +39,12 @@ func (m *Machine) flush() error {
 }
 
 // freeze makes the layer that takes changes one that is written, and returns
-// what is to be written, nil if all is. The caller holds flushMu.
+// what is to be written, nil if all is or the machine has failed: what a failed
+// Apply has left in the layer belongs to no index. The caller holds flushMu.
 func (m *Machine) freeze() *version {
 	m.applyMu.Lock()
 	defer m.applyMu.Unlock()
-	if m.state.index == m.durable.Load() {
+	if m.Err() != nil || m.state.index == m.durable.Load() {
 		return nil
 	}
 	m.frozen, m.active = m.active, newLayer()

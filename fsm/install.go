@@ -19,8 +19,9 @@ import (
 //
 // The applied index never goes down: a snapshot behind it ends in
 // [ErrOlderSnapshot]. One at the applied index changes nothing; it ends in an
-// error if its state hash is another one. An error leaves the machine as it
-// was, unless it has failed: see Err.
+// error if its state hash is another one. Without an error what is applied then
+// is on disk. An error leaves the machine as it was, unless it has failed: see
+// Err.
 func (m *Machine) Install(r io.Reader) error {
 	v, err := m.acquire() // so that Close waits
 	if err != nil {
@@ -85,27 +86,36 @@ func (m *Machine) adopt(temp string, header *fsmv1.SnapshotHeader) error {
 
 	m.flushMu.Lock()
 	defer m.flushMu.Unlock()
+	if installed, err = m.replace(temp, db, s); err != nil || installed {
+		return err
+	}
+	// Whoever sent a snapshot counts on its index, so that must be durable.
+	return m.flush()
+}
+
+// replace makes the file temp, which is open as db and has the state s, the
+// database, unless s is applied already. The caller holds flushMu.
+func (m *Machine) replace(temp string, db *database, s state) (installed bool, err error) {
 	m.applyMu.Lock()
 	defer m.applyMu.Unlock()
 	if err := m.usable(); err != nil {
-		return err
+		return false, err
 	}
 	if s.index < m.state.index {
-		return fmt.Errorf("%w: it is of index %d, applied is %d", ErrOlderSnapshot, s.index, m.state.index)
+		return false, fmt.Errorf("%w: it is of index %d, applied is %d", ErrOlderSnapshot, s.index, m.state.index)
 	}
 	if s.index == m.state.index {
 		if s.hash() != m.state.hash() {
-			return fmt.Errorf("install snapshot: %w: its state at index %d has hash %v, the one here %v: the servers have diverged",
+			return false, fmt.Errorf("install snapshot: %w: its state at index %d has hash %v, the one here %v: the servers have diverged",
 				store.ErrCorrupt, s.index, s.hash(), m.state.hash())
 		}
-		return nil
+		return false, nil
 	}
 	// Once the name may point to the new file, only that file may be used.
 	if err := errors.Join(os.Rename(temp, filepath.Join(m.opts.Dir, stateName)), syncDir(m.opts.Dir)); err != nil {
-		return m.fail(fmt.Errorf("install snapshot: %w", err))
+		return false, m.fail(fmt.Errorf("install snapshot: %w", err))
 	}
-	installed = true
 	m.use(db, s)
 	m.opts.Log.Info("installed snapshot", "index", s.index, "term", s.term, "revision", uint64(s.revision))
-	return nil
+	return true, nil
 }

@@ -76,7 +76,7 @@ type Machine struct {
 	// applyMu serialises what changes the state. It guards the fields below. Of
 	// these db, writer and frozen change under flushMu too.
 	applyMu    sync.Mutex
-	moved      sync.Cond // on applyMu: active became frozen, or frozen was written
+	moved      sync.Cond // on applyMu: there is room in active, or no use to wait for it
 	db         *database
 	writer     writer
 	state      state
@@ -187,6 +187,7 @@ func (m *Machine) use(db *database, s state) {
 	m.durable.Store(s.index)
 	m.hashes.reset(s.index, s.hash())
 	m.publish()
+	m.moved.Broadcast()
 	if old != nil {
 		old.release()
 	}
@@ -209,7 +210,9 @@ func (m *Machine) usable() error {
 	return m.failed
 }
 
-// fail stops the machine. The first error stays; it is returned.
+// fail stops the machine. The first error stays; it is returned. A caller that
+// doesn't hold applyMu broadcasts moved when it does, or an Apply that has just
+// seen no failure may wait for ever.
 func (m *Machine) fail(err error) error {
 	if !errors.Is(err, store.ErrFailed) {
 		err = fmt.Errorf("%w: %w", store.ErrFailed, err)
@@ -220,6 +223,7 @@ func (m *Machine) fail(err error) error {
 		return m.failed
 	}
 	m.failed = err
+	m.moved.Broadcast()
 	m.opts.Log.Error("state machine has stopped", "error", err)
 	if !m.closed {
 		close(m.advanced)
@@ -259,6 +263,7 @@ func (m *Machine) closeDatabase() (err error) {
 	}
 	m.applyMu.Lock() // so that no Apply is under way, and there is none after
 	defer m.applyMu.Unlock()
+	m.moved.Broadcast()
 	m.db.release()
 	return err
 }

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/hashicorp/raft"
 
@@ -27,6 +28,15 @@ func (c *Config) WrapLog(wrap func(logstore.Backend) logstore.Backend) { c.wrapL
 
 // BeforeApply lets hold stand between committed entries and the state machine.
 func (c *Config) BeforeApply(hold func()) { c.beforeApply = hold }
+
+// Crash closes the node without writing what is applied to the state's file.
+func (n *Node) Crash() error {
+	// An entry of no kind stops the machine where it is.
+	if _, err := n.machine.Machine.Apply([]fsm.Entry{{Index: math.MaxUint64}}); err == nil {
+		return errors.New("the machine goes on")
+	}
+	return n.Close()
+}
 
 // Bar is the first half of a removal: it bars a node's id for ever, and leaves
 // the node in the configuration. This node must lead.

@@ -7,18 +7,23 @@ import (
 )
 
 // crash takes node i down as a power cut does: nothing that it says on its way
-// down reaches the others. What it has acknowledged is on disk.
+// down reaches the others. What it has acknowledged is on disk, in its log at
+// least.
 func (s *sim) crash(i int) {
 	s.tb.Helper()
 	s.net.Host(s.name(i)).Stop()
-	s.stop(i)
+	s.end(i, (*raftstore.Node).Crash)
 }
 
 // stop closes node i as an operator does.
 func (s *sim) stop(i int) {
 	s.tb.Helper()
-	n := s.node(i)
-	if err := n.Close(); err != nil {
+	s.end(i, (*raftstore.Node).Close)
+}
+
+func (s *sim) end(i int, how func(*raftstore.Node) error) {
+	s.tb.Helper()
+	if err := how(s.node(i)); err != nil {
 		s.tb.Errorf("close %s: %v", s.name(i), err)
 	}
 	s.mu.Lock()
