@@ -148,6 +148,33 @@ func TestFlush_ApplyWaitsForASlowDisk(t *testing.T) {
 	})
 }
 
+// What was overwritten takes memory as long as anything that came with it.
+func TestFlush_OverwrittenValuesTakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := options(t.TempDir())
+		opts.FlushBytes = 64 << 10
+		m := openWith(t, opts)
+		apply(t, m, fsm.EncodeSetHistoryBudget(0))
+		fsm.HoldFlush(m)
+		done := make(chan error)
+		go func() {
+			var err error
+			for i := uint64(2); i < 100 && err == nil; i++ {
+				_, err = m.Apply([]fsm.Entry{entry(i, writes(t, put("a", strings.Repeat("v", 8<<10))))})
+			}
+			done <- err
+		}()
+		synctest.Wait()
+		if got := m.Position().Index; got > 20 {
+			t.Errorf("%d entries were applied before the file was due", got)
+		}
+		closeMachine(t, m)
+		if err := <-done; !errors.Is(err, store.ErrClosed) {
+			t.Errorf("Apply returned %v", err)
+		}
+	})
+}
+
 // A write in the background that fails stops the machine, an Apply that waits
 // for it included.
 func TestFlush_FailsInTheBackground(t *testing.T) {

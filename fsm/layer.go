@@ -39,11 +39,16 @@ func newLayer() *layer {
 	return l
 }
 
-// put keeps key and record, nil for a deletion, in place of what was there.
+// put keeps key and record, nil for a deletion, in place of what was there. The
+// memory of a small record that is replaced is not free: others of its chunk in
+// the arena keep it.
 func (l *layer) put(id bucketID, key, record []byte) {
 	old, replaced := l.trees[id].Set(item{key, record})
 	if replaced {
-		l.bytes -= overheadBytes + len(old.key) + len(old.record)
+		l.bytes -= overheadBytes + len(old.key)
+		if len(old.record) > arenaShareMax {
+			l.bytes -= len(old.record)
+		}
 	}
 	l.bytes += overheadBytes + len(key) + len(record)
 }
