@@ -6,9 +6,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// flushBytesDefault is how much memory the newest layer takes before it is
-// written. More of it writes a page fewer times under load, and takes longer to
-// replay after a crash.
+// flushBytesDefault is what the newest layer may cost before it is written. More
+// of it writes a page fewer times under load, needs more memory and space for
+// that, and takes longer to replay after a crash.
 const flushBytesDefault = 32 << 20
 
 // Flush writes everything that is applied to the database file and syncs it.

@@ -11,7 +11,7 @@ import (
 // a copy is for readers.
 type layer struct {
 	trees [bucketConfiguration]*tree
-	bytes int // of memory, about
+	bytes int // what it costs, see itemCost
 }
 
 // tree is a bucket's share of a layer.
@@ -25,8 +25,11 @@ type item struct{ key, record []byte }
 // the search.
 const layerDegree = 16
 
-// overheadBytes is about what an item takes besides its key and record.
-const overheadBytes = 96
+// itemCost counts for an item besides its key and record. In memory it takes a
+// tenth of that. But when it is written it touches a page of its own as a rule,
+// of which memory and file hold another copy until that is done: a layer of 32
+// MiB touches 32,768 pages at most, which are 128 MiB.
+const itemCost = 1 << 10
 
 func newLayer() *layer {
 	l := &layer{}
@@ -45,12 +48,12 @@ func newLayer() *layer {
 func (l *layer) put(id bucketID, key, record []byte) {
 	old, replaced := l.trees[id].Set(item{key, record})
 	if replaced {
-		l.bytes -= overheadBytes + len(old.key)
+		l.bytes -= itemCost + len(old.key)
 		if len(old.record) > arenaShareMax {
 			l.bytes -= len(old.record)
 		}
 	}
-	l.bytes += overheadBytes + len(key) + len(record)
+	l.bytes += itemCost + len(key) + len(record)
 }
 
 // copy returns the layer as it is now, for readers.

@@ -27,9 +27,9 @@ type Options struct {
 	// a new database and compared with that of an existing one.
 	ClusterID string
 
-	// FlushBytes is how many bytes of memory what is applied takes until it is
-	// written to the database file in the background; twice as many make Apply
-	// wait. Zero means 32 MiB. Negative means that Apply writes, and syncs, what
+	// FlushBytes is how many bytes of records, with 1 KiB more for each, are kept
+	// in memory until they are written to the database file in the background;
+	// twice as many make Apply wait. Zero means 32 MiB. Negative means that Apply writes, and syncs, what
 	// it applies before it returns.
 	FlushBytes int
 
@@ -148,6 +148,13 @@ func (m *Machine) open() error {
 	}
 	if err := removeTemps(m.opts.Dir); err != nil { // last, so that a refusal changes nothing
 		return errors.Join(err, boltfile.Guard("close", db.bolt.Close))
+	}
+	if !m.opts.noSync {
+		// What a process that was killed has written may not be on disk yet, and
+		// counts as durable from now on.
+		if err := boltfile.Guard("sync", db.bolt.Sync); err != nil {
+			return errors.Join(err, boltfile.Guard("close", db.bolt.Close))
+		}
 	}
 	m.use(db, s)
 	return nil
