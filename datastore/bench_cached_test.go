@@ -12,6 +12,15 @@ import (
 	"github.com/spire-raft/spire-raft/datastore"
 )
 
+// caches runs the reads that a cache answers without one, beside one that the
+// process has for its agents, which the garbage collector has to mark, and through
+// it.
+func (d *bench) caches(b *testing.B) {
+	b.Run("cache=none", d.cacheable)
+	b.Run("cache=beside", func(b *testing.B) { d.withCache(b); d.cacheable(b) })
+	b.Run("cache=through", func(b *testing.B) { d.withCache(b).cacheable(b) })
+}
+
 // withCache returns a DataStore on the same store that reads through a cache,
 // until b ends.
 func (d *bench) withCache(b *testing.B) *bench {
@@ -41,6 +50,7 @@ func (d *bench) cacheable(b *testing.B) {
 // inCalls has callers do an operation b.N times, and tells how long one took.
 func (d *bench) inCalls(callers int, op func(ctx context.Context, i int) error) func(*testing.B) {
 	return func(b *testing.B) {
+		b.ReportAllocs()
 		took := make([]time.Duration, b.N)
 		b.ResetTimer()
 		d.inParallel(b, callers, b.N, func(ctx context.Context, i int) error {

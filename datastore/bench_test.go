@@ -41,8 +41,7 @@ func BenchmarkCluster(b *testing.B) {
 		d    *bench
 	}{{"leader", leader}, {"follower", follower}} {
 		b.Run("through="+through.name, func(b *testing.B) {
-			b.Run("cache=none", through.d.cacheable)
-			b.Run("cache=own", func(b *testing.B) { through.d.withCache(b).cacheable(b) })
+			through.d.caches(b)
 			through.d.parallel(b)
 		})
 	}
@@ -52,8 +51,7 @@ func benchmark(b *testing.B, s store.Store) {
 	b.Cleanup(func() { _ = s.Close() }) // a node may be closed already
 	d := newBench(b, s)
 	d.fill(b)
-	b.Run("cache=none", d.cacheable)
-	b.Run("cache=own", func(b *testing.B) { d.withCache(b).cacheable(b) })
+	d.caches(b)
 	b.Run("fetch", d.fetch)
 	b.Run("fetch-node", d.fetchNode)
 	for _, l := range benchLists() {
