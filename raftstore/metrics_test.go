@@ -107,6 +107,7 @@ func TestMetrics_TellWhatANodeDoes(t *testing.T) {
 	for name, least := range map[string]float64{
 		"read_index_rounds_total/ok":  1,
 		"last_log_index":              float64(status.AppliedIndex),
+		"durable_index":               0,
 		"commit_index":                float64(status.AppliedIndex),
 		"staleness_seconds":           0,
 		"leader_last_contact_seconds": 0,
