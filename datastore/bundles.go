@@ -90,6 +90,7 @@ func (d *DataStore) AppendBundle(ctx context.Context, b *spirev1.Bundle) (*spire
 // ListBundles returns the bundles in the order of their creation. With a
 // [MalformedRecordsError] come all of the page but those that it names.
 func (d *DataStore) ListBundles(ctx context.Context, req *ListBundlesRequest) (*ListBundlesResponse, error) {
+	req = orEmpty(req)
 	page, err := newPage(req.Pagination)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 // all of the page but those that it names. No filter needs a decoded entry: what
 // an index rules out is not looked at.
 func (d *DataStore) ListRegistrationEntries(ctx context.Context, req *ListRegistrationEntriesRequest) (*ListRegistrationEntriesResponse, error) {
+	req = orEmpty(req)
 	q, err := entryQuery(req)
 	if err != nil {
 		return nil, err
@@ -44,6 +45,7 @@ func (d *DataStore) ListRegistrationEntries(ctx context.Context, req *ListRegist
 // error it is -1, but 0 where there are no selectors in the request's set of
 // selectors.
 func (d *DataStore) CountRegistrationEntries(ctx context.Context, req *CountRegistrationEntriesRequest) (int32, error) {
+	req = orEmpty(req)
 	q, err := entryQuery(&ListRegistrationEntriesRequest{
 		ByParentID:      req.ByParentID,
 		BySelectors:     req.BySelectors,

@@ -177,6 +177,7 @@ func toNodeEvent(e records.Event) AttestedNodeEvent {
 // their ids, all or on one side of a bound. Events is not nil. With a
 // [MalformedRecordsError] come all but those that it names.
 func (d *DataStore) ListRegistrationEntryEvents(ctx context.Context, req *ListRegistrationEntryEventsRequest) (*ListRegistrationEntryEventsResponse, error) {
+	req = orEmpty(req)
 	events, err := listEvents(ctx, d, entryEvents, req.DataConsistency, req.GreaterThanEventID, req.LessThanEventID, toEntryEvent)
 	if events == nil {
 		return nil, err
@@ -200,6 +201,7 @@ func (d *DataStore) PruneRegistrationEntryEvents(ctx context.Context, olderThan 
 // ListAttestedNodeEvents is ListRegistrationEntryEvents for nodes and their
 // selectors.
 func (d *DataStore) ListAttestedNodeEvents(ctx context.Context, req *ListAttestedNodeEventsRequest) (*ListAttestedNodeEventsResponse, error) {
+	req = orEmpty(req)
 	events, err := listEvents(ctx, d, nodeEvents, req.DataConsistency, req.GreaterThanEventID, req.LessThanEventID, toNodeEvent)
 	if events == nil {
 		return nil, err

@@ -3,6 +3,8 @@ package datastore
 import (
 	"context"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/spire-raft/spire-raft/records"
 	"github.com/spire-raft/spire-raft/store"
 )
@@ -14,12 +16,18 @@ import (
 // EventID it gets the next one. With one it goes there, which is AlreadyExists
 // if it is taken, and later events come behind.
 func (d *DataStore) CreateRegistrationEntryEventForTesting(ctx context.Context, event *RegistrationEntryEvent) error {
+	if event == nil {
+		return errNoEvent()
+	}
 	return createEvent(ctx, d, entryEvents, event.EventID, event.EntryID)
 }
 
 // CreateAttestedNodeEventForTesting is
 // [DataStore.CreateRegistrationEntryEventForTesting] for nodes.
 func (d *DataStore) CreateAttestedNodeEventForTesting(ctx context.Context, event *AttestedNodeEvent) error {
+	if event == nil {
+		return errNoEvent()
+	}
 	return createEvent(ctx, d, nodeEvents, event.EventID, event.SpiffeID)
 }
 
@@ -51,3 +59,5 @@ func deleteEvent(ctx context.Context, d *DataStore, s stream, id uint) error {
 	})
 	return err
 }
+
+func errNoEvent() error { return failure(codes.InvalidArgument, "event is required") }

@@ -62,6 +62,7 @@ func (d *DataStore) FetchFederationRelationship(ctx context.Context, td spiffeid
 // relationship whose bundle can't be decoded is one of these: without it, it would
 // look like one that has none.
 func (d *DataStore) ListFederationRelationships(ctx context.Context, req *ListFederationRelationshipsRequest) (*ListFederationRelationshipsResponse, error) {
+	req = orEmpty(req)
 	page, err := newPage(req.Pagination)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,7 @@ func (d *DataStore) GetNodeSelectors(ctx context.Context, spiffeID string, dataC
 // has no id without selectors. With a [MalformedRecordsError] come all but those
 // that it names.
 func (d *DataStore) ListNodeSelectors(ctx context.Context, req *ListNodeSelectorsRequest) (*ListNodeSelectorsResponse, error) {
+	req = orEmpty(req)
 	return view(ctx, d, d.consistency(req.DataConsistency), func(tx store.Tx) (*ListNodeSelectorsResponse, error) {
 		var bad MalformedRecordsError
 		wanted := func(string) bool { return true }

@@ -20,6 +20,7 @@ import (
 // names, or whose selectors it names: without these, a node would look like one
 // that has none.
 func (d *DataStore) ListAttestedNodes(ctx context.Context, req *ListAttestedNodesRequest) (*ListAttestedNodesResponse, error) {
+	req = orEmpty(req)
 	page, pageErr := newPage(req.Pagination)
 	if pageErr != nil && req.Pagination.PageSize <= 0 {
 		return nil, pageErr
@@ -55,6 +56,7 @@ func (d *DataStore) ListAttestedNodes(ctx context.Context, req *ListAttestedNode
 // CountAttestedNodes returns how many nodes pass all filters of req. With an
 // error it returns -1.
 func (d *DataStore) CountAttestedNodes(ctx context.Context, req *CountAttestedNodesRequest) (int32, error) {
+	req = orEmpty(req)
 	filters, err := nodeFilters(&ListAttestedNodesRequest{
 		ByAttestationType: req.ByAttestationType,
 		ByBanned:          req.ByBanned,

@@ -26,7 +26,16 @@ type ByFederatesWith struct {
 	Match        MatchBehavior
 }
 
-// Filters of the requests below are ANDed, and unset ones restrict nothing.
+// Filters of the requests below are ANDed, and unset ones restrict nothing. A nil
+// request has none.
+
+// orEmpty returns req, or the empty request if it is nil.
+func orEmpty[T any](req *T) *T {
+	if req == nil {
+		return new(T)
+	}
+	return req
+}
 
 // ListBundlesRequest is a request of ListBundles.
 type ListBundlesRequest struct {

@@ -35,7 +35,7 @@ func run(t *testing.T, open Open, prepare prepare) {
 		bundleTests, updateBundleTests, pruneBundleTests, deleteBundleTests, authorityTests,
 		entryTests, nodeTests, updateNodeTests, nodeListTests, nodeFilterTests, nodeDeleteTests, nodePruneTests,
 		nodeSelectorTests, modelNodeTests, longTextTests, joinTokenTests,
-		federationTests, listFederationTests, updateFederationTests, caJournalTests, eventTests, contextTests,
+		federationTests, listFederationTests, updateFederationTests, caJournalTests, eventTests, contextTests, nilTests,
 	} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { test.run(newEnv(t, open, prepare)) })
