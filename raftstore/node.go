@@ -78,7 +78,8 @@ type Node struct {
 	base     context.Context    // ends with the node
 	cancel   context.CancelFunc // ends base
 	running  sync.WaitGroup     // every goroutine of the node
-	stopOnce sync.Once          // stopRaft
+	stopping chan struct{}      // holds a token while raft is stopped; guards stopped
+	stopped  bool
 
 	mu      sync.Mutex // guards the fields below
 	closing bool
@@ -175,7 +176,7 @@ func (n *Node) fail(cause error) {
 		n.Runner.End(why)
 		select {
 		case <-n.started:
-			n.stopOnce.Do(func() { _ = n.stopRaft() }) // there is nobody to tell
+			_ = n.stopRaft() // there is nobody to tell
 		case <-ctx.Done(): // Open has failed too
 		}
 	})
@@ -185,7 +186,17 @@ func (n *Node) fail(cause error) {
 // its answer: a future that waits for the state machine when raft ends is left
 // open for ever. Streams are cut, since raft waits for requests to peers that
 // may hang.
+//
+// It does so once; who comes second waits. For that there is a channel in place
+// of a sync.Once, since simulated time stands still where a goroutine waits for a
+// mutex.
 func (n *Node) stopRaft() error {
+	n.stopping <- struct{}{}
+	defer func() { <-n.stopping }()
+	if n.stopped {
+		return nil
+	}
+	n.stopped = true
 	<-n.proposer.done
 	n.changes <- struct{}{} // and keep it: there are no more changes
 	stopped := n.raft.Shutdown()
@@ -245,7 +256,7 @@ func (n *Node) shutdown() error {
 	if n.gossip != nil {
 		errs = append(errs, n.gossip.Close())
 	}
-	n.stopOnce.Do(func() { errs = append(errs, n.stopRaft()) })
+	errs = append(errs, n.stopRaft())
 	n.cancel()
 	n.raft.DeregisterObserver(n.observer)
 	n.clients.Close()

@@ -65,6 +65,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		observed: make(chan raft.Observation, 16),
 		started:  make(chan struct{}),
 		changes:  make(chan struct{}, 1),
+		stopping: make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
