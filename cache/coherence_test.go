@@ -287,8 +287,7 @@ func TestCoherence_Concurrent(t *testing.T) {
 	for w := range 2 {
 		writers.Go(func() {
 			random := rand.New(rand.NewPCG(1, uint64(w)))
-			for ctx.Err() == nil {
-				time.Sleep(200 * time.Microsecond) // so that caches can keep up
+			for paced(ctx, 200*time.Microsecond) { // so that caches can keep up
 				puts, deletes := randomWrites(random.IntN)
 				if err := write(ctx, s, puts, deletes); err != nil && ctx.Err() == nil {
 					t.Errorf("write: %v", err)
@@ -388,9 +387,8 @@ func TestOpen_SegmentsMakeOneRevision(t *testing.T) {
 	defer writer.Wait()
 	defer cancel()
 	writer.Go(func() {
-		for n := 1; ctx.Err() == nil; n++ {
+		for n := 1; paced(ctx, 50*time.Microsecond); n++ {
 			put(t, s, both(n)...)
-			time.Sleep(50 * time.Microsecond)
 		}
 	})
 	for range 20 {

@@ -139,6 +139,17 @@ func equal(tb testing.TB, what string, got []string, want ...string) {
 	}
 }
 
+// paced bounds the rate of a load: it returns true after pause, false when ctx
+// has ended.
+func paced(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-time.After(pause):
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // eventually waits for a condition.
 func eventually(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()

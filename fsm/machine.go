@@ -29,8 +29,8 @@ type Options struct {
 
 	// FlushBytes is how many bytes of records, with 1 KiB more for each, are kept
 	// in memory until they are written to the database file in the background;
-	// twice as many make Apply wait. Zero means 32 MiB. Negative means that Apply writes, and syncs, what
-	// it applies before it returns.
+	// twice as many make Apply wait. Zero means 32 MiB. Negative means that
+	// Apply writes, and syncs, what it applies before it returns.
 	FlushBytes int
 
 	// Log is told about installs and failures. Nil means no log.

@@ -44,7 +44,7 @@ func (l *logger) Log(level hclog.Level, msg string, args ...any) {
 	if level == hclog.Off {
 		return
 	}
-	ctx := context.TODO() // hclog has no contexts
+	ctx := context.Background() // hclog has no contexts
 	lvl := slogLevel(level)
 	if l.out.Enabled(ctx, lvl) {
 		l.out.Log(ctx, lvl, msg, attrs(args)...)
@@ -64,7 +64,7 @@ func (l *logger) IsWarn() bool  { return l.enabled(hclog.Warn) }
 func (l *logger) IsError() bool { return l.enabled(hclog.Error) }
 
 func (l *logger) enabled(level hclog.Level) bool {
-	return l.out.Enabled(context.TODO(), slogLevel(level))
+	return l.out.Enabled(context.Background(), slogLevel(level))
 }
 
 func (l *logger) ImpliedArgs() []any { return slices.Clone(l.args) }
