@@ -204,7 +204,8 @@ func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
 	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = newRaftTransport(n.base, n.transport, n.id.NodeID, log)
-	n.entries, err = raft.NewLogCache(logCacheEntries, n.logs)
+	marks := &commitMarks{Store: n.logs}
+	n.entries, err = raft.NewLogCache(logCacheEntries, marks)
 	if err != nil {
 		return err
 	}
@@ -212,6 +213,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), n.raftNet.Close())
 	}
+	marks.raft.Store(n.raft)
 	for _, s := range n.configuration().Servers {
 		n.trust(string(s.ID)) // the log may know them before the state does
 	}

@@ -11,42 +11,61 @@ import (
 )
 
 // sealBytes is the size of the checksum that ends the extensions of a stored
-// entry and a stored value.
-const sealBytes = 4
+// entry and a stored value, and markBytes that of the commit mark which comes
+// before it in an entry.
+const (
+	sealBytes = 4
+	markBytes = 8
+)
+
+// markedSeal tells the checksum of an entry with a commit mark from that of one
+// without, as this store wrote at first.
+var markedSeal = []byte{2}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sealLogs returns copies of logs whose extensions end with a checksum. The
-// originals stay as they are: raft goes on using them, and its cache keeps them.
-func sealLogs(logs []*raft.Log) []*raft.Log {
+// sealLogs returns copies of logs whose extensions end with a commit mark and a
+// checksum. The originals stay as they are: raft goes on using them, and its
+// cache keeps them.
+func sealLogs(logs []*raft.Log, mark uint64) []*raft.Log {
 	copies := make([]raft.Log, len(logs))
 	sealed := make([]*raft.Log, len(logs))
 	for i, l := range logs {
 		copies[i] = *l
-		extensions := make([]byte, 0, len(l.Extensions)+sealBytes)
+		extensions := make([]byte, 0, len(l.Extensions)+markBytes+sealBytes)
 		extensions = append(extensions, l.Extensions...)
-		copies[i].Extensions = binary.BigEndian.AppendUint32(extensions, logChecksum(l))
+		copies[i].Extensions = binary.BigEndian.AppendUint64(extensions, mark)
+		copies[i].Extensions = binary.BigEndian.AppendUint32(copies[i].Extensions, markedChecksum(&copies[i]))
 		sealed[i] = &copies[i]
 	}
 	return sealed
 }
 
-// unsealLog checks the entry read from index and strips its checksum.
-func unsealLog(index uint64, l *raft.Log) error {
+// unsealLog checks the entry read from index, and strips and returns its commit
+// mark, 0 for an entry that was stored without one.
+func unsealLog(index uint64, l *raft.Log) (mark uint64, err error) {
 	n := len(l.Extensions) - sealBytes
-	if n < 0 {
-		return fmt.Errorf("entry %d has no checksum: %w", index, store.ErrCorrupt)
+	if n < 0 || l.Index != index {
+		return 0, fmt.Errorf("entry %d fails its checksum: %w", index, store.ErrCorrupt)
 	}
 	seal := binary.BigEndian.Uint32(l.Extensions[n:])
 	l.Extensions = l.Extensions[:n:n]
+	switch {
+	case n >= markBytes && markedChecksum(l) == seal:
+		n -= markBytes
+		mark = binary.BigEndian.Uint64(l.Extensions[n:])
+		l.Extensions = l.Extensions[:n:n]
+	case logChecksum(l) != seal:
+		return 0, fmt.Errorf("entry %d fails its checksum: %w", index, store.ErrCorrupt)
+	}
 	if n == 0 {
 		l.Extensions = nil
 	}
-	if l.Index != index || logChecksum(l) != seal {
-		return fmt.Errorf("entry %d fails its checksum: %w", index, store.ErrCorrupt)
-	}
-	return nil
+	return mark, nil
 }
+
+// markedChecksum is logChecksum of an entry whose extensions end with a mark.
+func markedChecksum(l *raft.Log) uint32 { return crc32.Update(logChecksum(l), castagnoli, markedSeal) }
 
 // logChecksum covers every field of l but AppendedAt. The length of the
 // extensions is in, so that bytes can't move between them and the data.

@@ -47,6 +47,8 @@ type Store struct {
 
 	failure atomic.Pointer[error] // the first failure, set once
 	closed  atomic.Bool
+
+	committed atomic.Uint64 // see Committed
 }
 
 var (
@@ -113,7 +115,11 @@ func (s *Store) GetLog(index uint64, log *raft.Log) error {
 		if err := s.backend.GetLog(index, log); err != nil {
 			return err
 		}
-		return unsealLog(index, log)
+		mark, err := unsealLog(index, log)
+		if err == nil {
+			s.MarkCommitted(mark)
+		}
+		return err
 	})
 	if err != nil && !isNotFound(err) {
 		endRaftLoop()
@@ -126,8 +132,25 @@ func (s *Store) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{l
 
 // StoreLogs stores entries, all or none. It leaves them unchanged.
 func (s *Store) StoreLogs(logs []*raft.Log) error {
-	return s.do("append entries", func() error { return s.backend.StoreLogs(sealLogs(logs)) })
+	return s.do("append entries", func() error { return s.backend.StoreLogs(sealLogs(logs, s.Committed())) })
 }
+
+// MarkCommitted tells the store that the entries up to index are committed. The
+// next entry that is stored keeps that, so it costs no sync of its own. It never
+// goes down.
+func (s *Store) MarkCommitted(index uint64) {
+	for known := s.committed.Load(); index > known; known = s.committed.Load() {
+		if s.committed.CompareAndSwap(known, index) {
+			return
+		}
+	}
+}
+
+// Committed is the index up to which entries are known to be committed: what
+// MarkCommitted was told, and what the entries that were read were stored with.
+// After a crash that is what the last entry was stored with, if it has been
+// read.
+func (s *Store) Committed() uint64 { return s.committed.Load() }
 
 // DeleteRange deletes the entries from first to last, both included.
 func (s *Store) DeleteRange(first, last uint64) error {
