@@ -2,6 +2,7 @@ package raftstore_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -111,36 +112,61 @@ func flipStored(t *testing.T, path string) {
 	}
 }
 
-// TestDivergence_IsReported gives one node an entry that no other has, as a
-// fault in the state machine might. Every other node goes on: which of the two
-// is wrong, none of them can tell.
+// TestDivergence_TheOddNodeStops gives nodes an entry that the others don't have,
+// as a fault in the state machine might. A quorum has one state, so the node that
+// has another one stops itself and says why, whether it leads or not; the others
+// go on without an alarm.
+func TestDivergence_TheOddNodeStops(t *testing.T) {
+	for name, leads := range map[string]bool{"a follower": false, "the leader": true} {
+		t.Run(name, func(t *testing.T) {
+			regs := make(map[string]*prometheus.Registry)
+			c := startCluster(t, 3, registries(regs))
+			odd := c.follower()
+			if leads {
+				odd = c.leader()
+				c.diverge((odd+1)%3, (odd+2)%3)
+			} else {
+				c.diverge(odd)
+			}
+			right := c.nodes[(odd+1)%3]
+			if _, err := right.Put(c.ctx(), store.Pair{Key: []byte("k")}); err != nil && !errors.Is(err, store.ErrUnknownOutcome) {
+				t.Fatal(err)
+			}
+			c.eventually("the odd node stops itself", func() error {
+				s := c.nodes[odd].Status()
+				if s.Role != raftstore.RoleFailed || !s.Diverged || !errors.Is(s.Err, store.ErrCorrupt) {
+					return fmt.Errorf("it is %s, diverged %v: %v", s.Role, s.Diverged, s.Err)
+				}
+				return nil
+			})
+			if got := gathered(t, regs[c.nodes[odd].Status().NodeID]); got["spire_raft_failed"] != 1 || got["spire_raft_diverged"] != 1 {
+				t.Errorf("its metrics say failed %v, diverged %v, want 1 and 1", got["spire_raft_failed"], got["spire_raft_diverged"])
+			}
+			for i := 1; i < 3; i++ {
+				n := c.nodes[(odd+i)%3]
+				c.eventually("a write passes through another node", func() error {
+					_, err := n.Put(c.ctx(), store.Pair{Key: []byte("k")})
+					return err
+				})
+				if n.Status().Diverged {
+					t.Errorf("%s raises the alarm, though it has the state of the quorum", n.Status().NodeID)
+				}
+			}
+		})
+	}
+}
+
+// TestDivergence_IsReported has two voters with different states. Which of the
+// two is wrong is not known, so both go on, and the leader raises the alarm.
 func TestDivergence_IsReported(t *testing.T) {
 	regs := make(map[string]*prometheus.Registry)
-	c := startCluster(t, 3, registries(regs))
-	if _, err := c.nodes[0].Put(c.ctx(), store.Pair{Key: []byte("k")}); err != nil {
-		t.Fatal(err)
-	}
-	victim := c.follower()
-	// An entry that only raft uses comes after each write: it makes room for
-	// one in the state.
-	c.eventually("the log goes on behind the state", func() error {
-		if s := c.nodes[victim].Status(); s.LastLogIndex <= s.AppliedIndex {
-			return fmt.Errorf("both end at %d", s.AppliedIndex)
-		}
-		return nil
+	c := startCluster(t, 2, registries(regs))
+	c.diverge(c.follower())
+	c.eventually("a write passes", func() error {
+		_, err := c.nodes[c.leader()].Put(c.ctx(), store.Pair{Key: []byte("k")})
+		return err
 	})
-	if err := c.nodes[victim].Close(); err != nil {
-		t.Fatal(err)
-	}
-	applyMadeUp(t, c.configs[victim].Dir)
-	cfg := c.configs[victim]
-	cfg.Bootstrap, cfg.Join = false, nil
-	c.nodes[victim] = c.mustOpen(cfg)
-
 	leader := c.nodes[c.leader()]
-	if _, err := leader.Put(c.ctx(), store.Pair{Key: []byte("k")}); err != nil {
-		t.Fatal(err)
-	}
 	c.eventually("the leader sees another state hash", func() error {
 		if !leader.Status().Diverged {
 			return errors.New("it does not")
@@ -158,8 +184,45 @@ func TestDivergence_IsReported(t *testing.T) {
 	}
 }
 
+// diverge gives nodes an entry that no other has. Where they are a quorum, the
+// leader meanwhile gets further ahead, so that it will lead again.
+func (c *cluster) diverge(victims ...int) {
+	c.tb.Helper()
+	if _, err := c.nodes[0].Put(c.ctx(), store.Pair{Key: []byte("k")}); err != nil {
+		c.tb.Fatal(err)
+	}
+	c.converged()
+	// An entry that only raft uses comes after each write: it makes room for
+	// one in the state.
+	for _, i := range victims {
+		c.eventually("the log goes on behind the state", func() error {
+			if s := c.nodes[i].Status(); s.LastLogIndex <= s.AppliedIndex {
+				return fmt.Errorf("both end at %d", s.AppliedIndex)
+			}
+			return nil
+		})
+	}
+	leader := c.nodes[c.leader()]
+	for _, i := range victims {
+		if err := c.nodes[i].Close(); err != nil {
+			c.tb.Fatal(err)
+		}
+		applyMadeUp(c.tb, c.configs[i].Dir)
+	}
+	if len(victims) > 1 {
+		ctx, cancel := context.WithTimeout(c.ctx(), 100*time.Millisecond)
+		_, _ = leader.Put(ctx, store.Pair{Key: []byte("ahead")}) // its outcome is open
+		cancel()
+	}
+	for _, i := range victims {
+		cfg := c.configs[i]
+		cfg.Bootstrap, cfg.Join = false, nil
+		c.nodes[i] = c.mustOpen(cfg)
+	}
+}
+
 // applyMadeUp applies an entry to the state of a node that is closed.
-func applyMadeUp(t *testing.T, dir string) {
+func applyMadeUp(t testing.TB, dir string) {
 	t.Helper()
 	m, err := fsm.Open(fsm.Options{Dir: dir, ClusterID: clusterID})
 	if err != nil {
@@ -167,7 +230,7 @@ func applyMadeUp(t *testing.T, dir string) {
 	}
 	at := m.Position()
 	hash := sha256.Sum256([]byte("made up"))
-	command := fsm.EncodeAddJoinToken(hash, time.Now().Add(time.Hour), time.Now())
+	command := fsm.EncodeAddJoinToken(hash, time.Unix(1e10, 0), time.Unix(1e9, 0)) // the same on every node
 	_, err = m.Apply([]fsm.Entry{{
 		Index: at.Index + 1, Term: at.Term, Kind: fsm.EntryCommands, Data: fsm.EncodeEnvelope([][]byte{command}),
 	}})

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 )
 
 const (
@@ -171,26 +172,34 @@ func (n *Node) adoptHistoryBudget(ctx context.Context) {
 // hashes, and has the configuration brought in order.
 func (n *Node) tend(ctx context.Context) {
 	members := n.memberAddresses()
-	var wg sync.WaitGroup
+	var servers []answered
 	for _, s := range n.configuration().Servers {
-		id := string(s.ID)
-		if id == n.id.NodeID {
-			continue
+		if string(s.ID) != n.id.NodeID {
+			servers = append(servers, answered{server: s})
 		}
-		wg.Go(func() {
-			attempt, cancel := context.WithTimeout(ctx, n.cfg.Timing.ElectionTimeout)
-			defer cancel()
-			resp, err := n.probe(attempt, id, members)
-			if err != nil {
-				n.peers.missed(id)
-				return
-			}
-			n.peers.seen(id, s.Suffrage == raft.Voter, resp, n.machine.Position().Index)
-			n.compareHash(id, resp)
-		})
+	}
+	var wg sync.WaitGroup
+	for i := range servers {
+		wg.Go(func() { servers[i].resp = n.lookAt(ctx, servers[i].server, members) })
 	}
 	wg.Wait()
+	n.judge(servers)
 	n.spawn(func(context.Context) { n.arrange() })
+}
+
+// lookAt probes one server and notes what it tells. It returns nil where that is
+// nothing.
+func (n *Node) lookAt(ctx context.Context, s raft.Server, members []*peerv1.Member) *peerv1.ProbeResponse {
+	attempt, cancel := context.WithTimeout(ctx, n.cfg.Timing.ElectionTimeout)
+	defer cancel()
+	id := string(s.ID)
+	resp, err := n.probe(attempt, id, members)
+	if err != nil {
+		n.peers.missed(id)
+		return nil
+	}
+	n.peers.seen(id, s.Suffrage == raft.Voter, resp, n.machine.Position().Index)
+	return resp
 }
 
 // arrange brings the configuration in order: servers that have been caught up

@@ -60,6 +60,7 @@ type Node struct {
 	leadership leadership
 	succession succession
 	peers      peers
+	agreed     agreed
 	watchers   watchers
 	changes    chan struct{} // holds a token while the configuration is being changed
 	trusted    trusted

@@ -126,6 +126,7 @@ func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest
 
 func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
 	n.learn(req.GetMembers())
+	n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
 	position := n.machine.Position()
 	return &peerv1.ProbeResponse{
 		Term:          n.raft.CurrentTerm(),
@@ -141,7 +142,11 @@ func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, err
 // probe asks a node for its term and health.
 func (n *Node) probe(ctx context.Context, node string, members []*peerv1.Member) (*peerv1.ProbeResponse, error) {
 	var resp peerv1.ProbeResponse
-	if err := n.call(ctx, node, methodProbe, &peerv1.ProbeRequest{Members: members}, &resp); err != nil {
+	req := &peerv1.ProbeRequest{Members: members}
+	if c := n.agreed.get(); members != nil && n.raft.State() == raft.Leader {
+		req.AgreedIndex, req.AgreedHash = c.index, c.hash[:]
+	}
+	if err := n.call(ctx, node, methodProbe, req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

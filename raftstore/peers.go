@@ -28,6 +28,8 @@ type peerHealth struct {
 	AppliedIndex  uint64
 	DiskFreeBytes uint64
 	DiskLow       bool
+
+	Accused bool // of having another state than a quorum, and reported
 }
 
 // reset forgets everything, at the beginning of a term of office.
@@ -55,6 +57,18 @@ func (p *peers) seen(id string, voter bool, resp *peerv1.ProbeResponse, applied 
 		h.CaughtUp = now
 	}
 	p.health[id] = h
+}
+
+// accuse notes that a peer has another state than a quorum, and tells whether
+// that is news.
+func (p *peers) accuse(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.health[id]
+	news := !h.Accused
+	h.Accused = true
+	p.health[id] = h
+	return news
 }
 
 // missed notes that a peer did not answer.

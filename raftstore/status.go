@@ -65,7 +65,8 @@ type Status struct {
 	Watchers      int
 
 	// Diverged tells that another node had a different state hash at the same
-	// index. One of them is wrong: see the log.
+	// index, and that no quorum tells which one is wrong; or that this one is,
+	// and has stopped itself: see the log.
 	Diverged bool
 
 	// Peers are the other servers of the configuration, by node id.

@@ -298,7 +298,11 @@ func (x *Member) GetAddress() string {
 type ProbeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Addresses that the asking node knows: hints. Empty in read-index rounds.
-	Members       []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	// From a leader: an index, and the state hash that a quorum of the voters had
+	// behind it. A node that has another one there is wrong.
+	AgreedIndex   uint64 `protobuf:"varint,2,opt,name=agreed_index,json=agreedIndex,proto3" json:"agreed_index,omitempty"`
+	AgreedHash    []byte `protobuf:"bytes,3,opt,name=agreed_hash,json=agreedHash,proto3" json:"agreed_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -336,6 +340,20 @@ func (*ProbeRequest) Descriptor() ([]byte, []int) {
 func (x *ProbeRequest) GetMembers() []*Member {
 	if x != nil {
 		return x.Members
+	}
+	return nil
+}
+
+func (x *ProbeRequest) GetAgreedIndex() uint64 {
+	if x != nil {
+		return x.AgreedIndex
+	}
+	return 0
+}
+
+func (x *ProbeRequest) GetAgreedHash() []byte {
+	if x != nil {
+		return x.AgreedHash
 	}
 	return nil
 }
@@ -826,9 +844,12 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\";\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"C\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x87\x01\n" +
 	"\fProbeRequest\x123\n" +
-	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xf1\x01\n" +
+	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
+	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
+	"\vagreed_hash\x18\x03 \x01(\fR\n" +
+	"agreedHash\"\xf1\x01\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
