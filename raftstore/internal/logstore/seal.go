@@ -35,7 +35,7 @@ func sealLogs(logs []*raft.Log) []*raft.Log {
 func unsealLog(index uint64, l *raft.Log) error {
 	n := len(l.Extensions) - sealBytes
 	if n < 0 {
-		return fmt.Errorf("entry %d has no checksum: %w", index, store.ErrCorrupt)
+		return fmt.Errorf("entry %d fails its checksum, it has none: %w", index, store.ErrCorrupt)
 	}
 	seal := binary.BigEndian.Uint32(l.Extensions[n:])
 	l.Extensions = l.Extensions[:n:n]
