@@ -78,19 +78,41 @@ func TestCall_ErrorsOfHandlersKeepTheirCode(t *testing.T) {
 	}
 }
 
-func TestCall_DeadlineAndCancelReachTheHandler(t *testing.T) {
+// handlerEnd is when the context of a handler ended, and how.
+type handlerEnd struct {
+	after time.Duration
+	err   error
+}
+
+// waitForEnd returns a handler that waits for the end of its context and tells
+// it.
+func waitForEnd(begun chan<- struct{}) (rpc.Handler, <-chan handlerEnd) {
+	ends := make(chan handlerEnd, 1)
+	begin := time.Now()
+	return func(ctx context.Context, _ uint8, _ []byte) ([]byte, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ends <- handlerEnd{time.Since(begin), ctx.Err()}
+		return nil, ctx.Err()
+	}, ends
+}
+
+// TestCall_DeadlineReachesTheHandler cuts the connection once the handler runs:
+// both sides keep the deadline by themselves. With the connection whole both
+// would tell the other at the same moment, and either could be first.
+func TestCall_DeadlineReachesTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		type end struct {
-			after time.Duration
-			err   error
-		}
-		ends := make(chan end, 1)
-		begin := time.Now()
-		c := client(t, rpc.Config{}, func(ctx context.Context, _ uint8, _ []byte) ([]byte, error) {
-			<-ctx.Done()
-			ends <- end{time.Since(begin), ctx.Err()}
-			return nil, ctx.Err()
-		})
+		n := memnet.New(memnet.Config{})
+		near, far := pair(t, n)
+		begun := make(chan struct{}, 1)
+		handler, ends := waitForEnd(begun)
+		serve(t, far, rpc.Config{}, handler)
+		c := rpc.NewClient(near, rpc.Config{})
+		defer c.Close()
+		go func() {
+			<-begun
+			n.Partition([]string{"client"}, []string{"server"})
+		}()
 
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -101,13 +123,23 @@ func TestCall_DeadlineAndCancelReachTheHandler(t *testing.T) {
 		if e := <-ends; e.after != 3*time.Second || e.err != context.DeadlineExceeded {
 			t.Errorf("handler ended after %v with %v", e.after, e.err)
 		}
+		n.Heal()
+		if err := c.Err(); err != nil {
+			t.Errorf("the connection did not survive: %v", err)
+		}
+	})
+}
 
-		ctx, cancel = context.WithCancel(t.Context())
+func TestCall_CancelReachesTheHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler, ends := waitForEnd(make(chan struct{}, 1))
+		c := client(t, rpc.Config{}, handler)
+		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		if _, err := c.Call(ctx, 1, nil); !errors.Is(err, context.Canceled) || errors.Is(err, rpc.ErrNotSent) {
 			t.Errorf("Call: %v", err)
 		}
-		if e := <-ends; e.after != 4*time.Second || e.err != context.Canceled {
+		if e := <-ends; e.after != time.Second || e.err != context.Canceled {
 			t.Errorf("handler ended after %v with %v", e.after, e.err)
 		}
 		if err := c.Err(); err != nil {
@@ -160,22 +192,24 @@ func TestCall_TellsWhetherItMayHaveBeenSent(t *testing.T) {
 func TestCall_ConnectionLostWhileTheHandlerRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := pair(t, memnet.New(memnet.Config{}))
-		started := make(chan struct{})
-		stop := serve(t, far, rpc.Config{}, func(ctx context.Context, _ uint8, _ []byte) ([]byte, error) {
+		started, lost, stopped := make(chan struct{}), make(chan struct{}), make(chan error)
+		stop := serve(t, far, rpc.Config{}, func(context.Context, uint8, []byte) ([]byte, error) {
 			close(started)
-			<-ctx.Done()
+			<-lost // else the answer might leave before the connection is closed
 			return nil, nil
 		})
 		c := rpc.NewClient(near, rpc.Config{})
 		defer c.Close()
 		go func() {
 			<-started
-			if err := stop(); err != nil {
-				t.Errorf("Serve: %v", err)
-			}
+			stopped <- stop()
 		}()
 		if _, err := c.Call(t.Context(), 1, nil); !errors.Is(err, rpc.ErrConnectionLost) || errors.Is(err, rpc.ErrNotSent) {
 			t.Errorf("Call: %v", err)
+		}
+		close(lost)
+		if err := <-stopped; err != nil {
+			t.Errorf("Serve: %v", err)
 		}
 	})
 }

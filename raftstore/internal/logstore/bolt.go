@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
@@ -101,7 +102,8 @@ func check(path string) (made bool, err error) {
 }
 
 // openBolt opens the file with what o says besides the options of every log.
-func openBolt(path string, o *bbolt.Options) (backend *raftboltdb.BoltStore, err error) {
+func openBolt(path string, o *bbolt.Options) (_ Backend, err error) {
+	var backend *raftboltdb.BoltStore
 	var file *os.File
 	o.Timeout = lockTimeout
 	o.PageSize = boltfile.PageBytes
@@ -125,5 +127,18 @@ func openBolt(path string, o *bbolt.Options) (backend *raftboltdb.BoltStore, err
 	if err != nil {
 		return nil, fmt.Errorf("log store: open %s: %w", path, err)
 	}
-	return backend, nil
+	return boltBackend{backend}, nil
+}
+
+// boltBackend knows an entry that is damaged so that it can't be decoded.
+type boltBackend struct{ *raftboltdb.BoltStore }
+
+// GetLog implements [Backend]. Besides these errors raft-boltdb has only those
+// of its decoder.
+func (b boltBackend) GetLog(index uint64, log *raft.Log) error {
+	err := b.BoltStore.GetLog(index, log)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) || errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+		return err
+	}
+	return fmt.Errorf("entry %d fails its checksum, it can't be decoded: %w: %w", index, err, store.ErrCorrupt)
 }
