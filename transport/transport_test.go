@@ -183,7 +183,9 @@ func TestCloseWhere_CutsBothDirections(t *testing.T) {
 		other := dial(t, n3, transport.Raft, "n1")
 		wantEcho(t, out)
 		wantEcho(t, in)
-		n1.CloseWhere(func(kind transport.Kind, peer transport.Identity) bool { return kind == transport.Raft && peer.Node == "n2" })
+		n1.CloseWhere(func(kind transport.Kind, peer transport.Identity) bool {
+			return kind == transport.Raft && peer.Node == "n2"
+		})
 		wantEnd(t, out)
 		wantEnd(t, in)
 		wantEcho(t, other)
