@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,13 +94,23 @@ func (l *leadership) wait(ctx context.Context) error {
 // leaderID returns the leader that raft knows of, another node than this.
 func (n *Node) leaderID() (string, error) {
 	_, id := n.raft.LeaderWithID()
-	switch string(id) {
-	case "":
+	voters, _ := n.otherVoters()
+	return checkLeader(string(id), n.id.NodeID, voters)
+}
+
+// checkLeader returns the id of a leader that may be asked. One without a vote
+// in the newest configuration can't lead, whatever it claims: nobody sends it
+// writes or believes its reads.
+func checkLeader(id, self string, otherVoters []string) (string, error) {
+	switch {
+	case id == "":
 		return "", fmt.Errorf("%w, and none is known", errNotLeader)
-	case n.id.NodeID:
+	case id == self:
 		return "", fmt.Errorf("%w yet", errNotLeader)
+	case !slices.Contains(otherVoters, id):
+		return "", fmt.Errorf("%w: node %s claims to be it, but is no voter that this node knows of", errNotLeader, id)
 	}
-	return string(id), nil
+	return id, nil
 }
 
 // followLeadership starts and ends this node's terms of office as raft tells

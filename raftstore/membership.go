@@ -13,14 +13,19 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 )
 
 // RemoveServer takes a server out of the cluster for good: its node id can
-// never come back. It is refused with ErrQuorumAtRisk where the voters that
-// would remain, and answer now, are no quorum, and with ErrNotMember where
-// there is no such server. A server that was removed before is no error. Call
-// it on any node.
+// never come back, and its streams are cut within a second. An id of no server
+// is barred all the same, one that was removed before is no error. It is
+// refused with ErrQuorumAtRisk where the voters that would remain, and answer
+// now, are no quorum, and with store.ErrInvalid where nodeID can't be an id.
+// Call it on any node.
 func (n *Node) RemoveServer(ctx context.Context, nodeID string) error {
+	if err := identity.CheckID(nodeID); err != nil {
+		return fmt.Errorf("remove server: %w", err)
+	}
 	return n.onLeader(ctx,
 		func(ctx context.Context) error { return n.remove(ctx, nodeID) },
 		func(ctx context.Context, leader string) error {
@@ -62,17 +67,16 @@ func (n *Node) onLeader(ctx context.Context, here func(context.Context) error, a
 // dies in between leaves nothing that could come back: the next one finishes,
 // see tend.
 func (n *Node) remove(ctx context.Context, nodeID string) error {
+	if err := identity.CheckID(nodeID); err != nil {
+		return fmt.Errorf("remove server: %w", err)
+	}
 	if err := n.change(ctx); err != nil {
 		return err
 	}
 	release := sync.OnceFunc(n.changed)
 	defer release()
 	if !n.isMember(nodeID) {
-		removed, err := n.removed(nodeID)
-		if err == nil && !removed {
-			err = fmt.Errorf("%w: node %s", ErrNotMember, nodeID)
-		}
-		return err
+		return n.bar(ctx, nodeID)
 	}
 	if err := n.quorumWithout(ctx, nodeID); err != nil {
 		return err
@@ -84,6 +88,18 @@ func (n *Node) remove(ctx context.Context, nodeID string) error {
 		}
 		return fmt.Errorf("%w any more: it hands over to be removed", errNotLeader)
 	}
+	if err := n.bar(ctx, nodeID); err != nil {
+		return err
+	}
+	return n.dropServer(nodeID)
+}
+
+// bar keeps a node id out for ever, whether it is of a member or not. Barring it
+// again enters nothing into the log.
+func (n *Node) bar(ctx context.Context, nodeID string) error {
+	if removed, err := n.removed(nodeID); err != nil || removed {
+		return err
+	}
 	result, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
 	if err != nil {
 		return err
@@ -91,7 +107,8 @@ func (n *Node) remove(ctx context.Context, nodeID string) error {
 	if result.Outcome != fsm.Committed {
 		return fmt.Errorf("remove server %s: %s", nodeID, result.Detail)
 	}
-	return n.dropServer(nodeID)
+	n.log.Info("node id barred", "server", nodeID)
+	return nil
 }
 
 // dropServer takes a server whose id is barred out of the configuration. The

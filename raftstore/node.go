@@ -64,6 +64,7 @@ type Node struct {
 	watchers   watchers
 	changes    chan struct{} // holds a token while the configuration is being changed
 	trusted    trusted
+	vouched    vouched
 	admitted   bool // consult has found that the node may start its cluster, or has joined it
 	diverged   atomic.Bool
 

@@ -229,6 +229,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.watchLeader)
 	n.spawn(n.keepFresh)
 	n.spawn(n.introduce)
+	n.spawn(n.cutStrangers)
 	n.spawn(n.flushState)
 	n.spawn(n.compactLog)
 	n.spawn(n.scrub)

@@ -25,6 +25,7 @@ const (
 	methodRemove    = 5
 	methodAddToken  = 6
 	methodHello     = 7
+	methodVouch     = 8
 )
 
 // handle answers one request of a peer. What a peer may ask depends on what its
@@ -35,20 +36,16 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	}
 	peer := conn.Peer()
 	if conn.Kind() == transport.Join {
-		switch method {
-		case methodJoin:
-			return answer(body, &peerv1.JoinRequest{}, func(req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
-				return n.handleJoin(ctx, peer, req)
-			})
-		case methodHello:
-			return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
-				return &peerv1.HelloResponse{Member: len(n.configuration().Servers) > 0}, nil
-			})
-		}
-		return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)
+		return n.handleStranger(ctx, peer, method, body)
 	}
-	if method == methodProbe {
+	if err := n.admit(peer.Node); err != nil {
+		return nil, errors.Join(n.notRemoved(peer.Node), err)
+	}
+	switch method {
+	case methodProbe:
 		return answer(body, &peerv1.ProbeRequest{}, n.handleProbe)
+	case methodVouch:
+		return answer(body, &peerv1.VouchRequest{}, n.handleVouch)
 	}
 	if n.raft.State() != raft.Leader {
 		return nil, fmt.Errorf("%w: node %s", errNotLeader, n.id.NodeID)
@@ -75,6 +72,25 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		})
 	}
 	return nil, fmt.Errorf("%w: method %d", errBadRequest, method)
+}
+
+// handleStranger answers one request on a join stream, which any node of the
+// cluster may open.
+func (n *Node) handleStranger(ctx context.Context, peer transport.Identity, method uint8, body []byte) ([]byte, error) {
+	if err := n.notRemoved(peer.Node); err != nil {
+		return nil, err
+	}
+	switch method {
+	case methodJoin:
+		return answer(body, &peerv1.JoinRequest{}, func(req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+			return n.handleJoin(ctx, peer, req)
+		})
+	case methodHello:
+		return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
+			return &peerv1.HelloResponse{Member: len(n.configuration().Servers) > 0}, nil
+		})
+	}
+	return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)
 }
 
 // answer decodes a request, handles it and encodes its response.

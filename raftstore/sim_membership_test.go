@@ -9,7 +9,6 @@ import (
 
 	"github.com/spire-raft/spire-raft/raftstore"
 	"github.com/spire-raft/spire-raft/store"
-	"github.com/spire-raft/spire-raft/transport"
 )
 
 // bounded runs fn with a context that ends after a while.
@@ -109,8 +108,8 @@ func (s *sim) wantOut(i int) {
 		}
 		return err
 	})
-	if !errors.Is(err, transport.ErrNotAuthorized) {
-		s.tb.Errorf("%s joins again under its name: got %v, want %v", s.name(i), err, transport.ErrNotAuthorized)
+	if !errors.Is(err, raftstore.ErrRemoved) {
+		s.tb.Errorf("%s joins again under its name: got %v, want %v", s.name(i), err, raftstore.ErrRemoved)
 	}
 }
 
@@ -277,6 +276,32 @@ func TestSim_NewAddress(t *testing.T) {
 			s.restart(i)
 			s.sameState()
 		}
+		l.finish()
+	})
+}
+
+// TestSim_AwayWhileOthersWereReplaced keeps a node down while two of three are
+// replaced. It comes back to a leader that it has never heard of, and takes it on
+// the word of the one that it knows.
+func TestSim_AwayWhileOthersWereReplaced(t *testing.T) {
+	simulate(t, 16, 4, nil, func(s *sim) {
+		l := s.startLoad(16, 4)
+		const away, known = 3, 2
+		s.stop(away)
+		for _, gone := range []int{0, 1} {
+			s.join(s.elected())
+			time.Sleep(time.Second)
+			s.remove(known, gone)
+			s.forget(gone)
+		}
+		if leader := s.elected(); leader == known {
+			if err := s.bounded(electMax, s.node(known).TransferLeadership); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.restart(away)
+		s.voters(4)
+		time.Sleep(time.Second)
 		l.finish()
 	})
 }

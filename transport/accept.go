@@ -144,7 +144,7 @@ func (t *Transport) authenticate(ctx context.Context, c *Conn) (answer bool, err
 	if err != nil {
 		return true, err
 	}
-	// Before the policy is asked, so that CloseNode, which comes after a change
+	// Before the policy is asked, so that CloseWhere, which comes after a change
 	// of policy, finds every connection that the old one let in.
 	if err := t.addInbound(c, peer, kind); err != nil {
 		return true, err

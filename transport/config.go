@@ -27,7 +27,7 @@ type Config struct {
 	// node: nil, or an error, whose text is sent to the peer. It is called when
 	// the peer is known to be a node of this cluster, before any byte of the
 	// stream, and must not block. To shut a node out, change what Authorize
-	// answers and then call CloseNode.
+	// answers and then call CloseWhere.
 	Authorize func(kind Kind, peer Identity) error
 
 	// Resolve returns the address of a node, as host and port.

@@ -6,7 +6,7 @@ import (
 )
 
 // A connection is in exactly one of t.opening, t.inbound and t.outbound from
-// its first moment until it is closed, so that Close and CloseNode find it.
+// its first moment until it is closed, so that Close and CloseWhere find it.
 
 // addOpening takes up a connection that somebody has opened. It makes room for
 // it where there are too many.

@@ -172,7 +172,7 @@ func TestClose_EndsEverything(t *testing.T) {
 	})
 }
 
-func TestCloseNode_CutsBothDirectionsOfThatNode(t *testing.T) {
+func TestCloseWhere_CutsBothDirections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		n1, n2, n3 := c.start(t, "n1"), c.start(t, "n2"), c.start(t, "n3")
@@ -183,7 +183,9 @@ func TestCloseNode_CutsBothDirectionsOfThatNode(t *testing.T) {
 		other := dial(t, n3, transport.Raft, "n1")
 		wantEcho(t, out)
 		wantEcho(t, in)
-		n1.CloseNode("n2")
+		n1.CloseWhere(func(kind transport.Kind, peer transport.Identity) bool {
+			return kind == transport.Raft && peer.Node == "n2"
+		})
 		wantEnd(t, out)
 		wantEnd(t, in)
 		wantEcho(t, other)
@@ -192,13 +194,13 @@ func TestCloseNode_CutsBothDirectionsOfThatNode(t *testing.T) {
 
 // A node that is removed while its connection is being authorised must not slip
 // through.
-func TestCloseNode_FindsConnectionsThatAreBeingAuthorized(t *testing.T) {
+func TestCloseWhere_FindsConnectionsThatAreBeingAuthorized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		var n1 *transport.Transport
 		n1 = c.start(t, "n1", func(cfg *transport.Config) {
 			cfg.Authorize = func(_ transport.Kind, peer transport.Identity) error {
-				n1.CloseNode(peer.Node) // as if the answer below were just out of date
+				n1.CloseWhere(func(_ transport.Kind, p transport.Identity) bool { return p == peer }) // as if the answer below were just out of date
 				return nil
 			}
 		})

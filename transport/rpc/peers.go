@@ -165,16 +165,23 @@ func (p *Peers) record(e *peer, conn net.Conn, err error) {
 	}
 }
 
-// Drop closes the connection to a node and forgets the node, until it is called
-// again.
-func (p *Peers) Drop(node string) {
+// DropWhere closes the connections to the nodes that doomed picks and forgets
+// these nodes, until they are called again. doomed may not block.
+func (p *Peers) DropWhere(doomed func(node string) bool) {
+	var clients []*Client
 	p.mu.Lock()
-	e := p.nodes[node]
-	delete(p.nodes, node)
-	client := e.end()
+	for node, e := range p.nodes {
+		if !doomed(node) {
+			continue
+		}
+		delete(p.nodes, node)
+		if c := e.end(); c != nil {
+			clients = append(clients, c)
+		}
+	}
 	p.mu.Unlock()
-	if client != nil {
-		client.Close()
+	for _, c := range clients {
+		c.Close()
 	}
 }
 

@@ -157,9 +157,9 @@ func TestPeers_DropAndClose(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		f.Drop("n1")
-		f.Drop("n1")
-		f.Drop("n3")
+		f.DropWhere(func(node string) bool { return node == "n1" })
+		f.DropWhere(func(node string) bool { return node == "n1" })
+		f.DropWhere(func(node string) bool { return node == "n3" })
 		for _, node := range []string{"n1", "n2"} {
 			if _, err := f.Call(t.Context(), node, 1, nil); err != nil {
 				t.Fatal(err)

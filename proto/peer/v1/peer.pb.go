@@ -825,6 +825,97 @@ func (x *HelloResponse) GetMember() bool {
 	return false
 }
 
+// VouchRequest asks any member, on behalf of a node whose configuration may be
+// old, whether a node that it doesn't know is a member.
+type VouchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VouchRequest) Reset() {
+	*x = VouchRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VouchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VouchRequest) ProtoMessage() {}
+
+func (x *VouchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
+func (*VouchRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *VouchRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+type VouchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the newest configuration of the answering node has it.
+	Member        bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VouchResponse) Reset() {
+	*x = VouchResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VouchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VouchResponse) ProtoMessage() {}
+
+func (x *VouchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
+func (*VouchResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *VouchResponse) GetMember() bool {
+	if x != nil {
+		return x.Member
+	}
+	return false
+}
+
 var File_spireraft_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
@@ -876,6 +967,10 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x10AddTokenResponse\"\x0e\n" +
 	"\fHelloRequest\"'\n" +
 	"\rHelloResponse\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\bR\x06member\"'\n" +
+	"\fVouchRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"'\n" +
+	"\rVouchResponse\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\bR\x06memberB7Z5github.com/spire-raft/spire-raft/proto/peer/v1;peerv1b\x06proto3"
 
 var (
@@ -890,7 +985,7 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*ProposeRequest)(nil),    // 0: spireraft.peer.v1.ProposeRequest
 	(*ProposeResponse)(nil),   // 1: spireraft.peer.v1.ProposeResponse
@@ -907,6 +1002,8 @@ var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*AddTokenResponse)(nil),  // 12: spireraft.peer.v1.AddTokenResponse
 	(*HelloRequest)(nil),      // 13: spireraft.peer.v1.HelloRequest
 	(*HelloResponse)(nil),     // 14: spireraft.peer.v1.HelloResponse
+	(*VouchRequest)(nil),      // 15: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),     // 16: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
@@ -930,7 +1027,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,153 @@
+package raftstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore"
+	"github.com/spire-raft/spire-raft/transport"
+	"github.com/spire-raft/spire-raft/transport/rpc"
+)
+
+// Methods of the peer protocol, see docs/FORMATS.md.
+const (
+	methodJoin  = 4
+	methodVouch = 8
+)
+
+// intruder returns the transport of a node that runs other software than this,
+// with a certificate of the cluster. It lets everybody in.
+func (c *cluster) intruder(node string) *transport.Transport {
+	c.tb.Helper()
+	t, err := transport.Listen(c.ctx(), transport.Config{
+		ListenAddress: "127.0.0.1:0",
+		Identity:      transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: node},
+		Credentials:   c.credentials(clusterID, node),
+		Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+		Resolve: func(_ context.Context, node string) (string, error) {
+			i := slices.IndexFunc(c.nodes, func(n *raftstore.Node) bool { return n.Status().NodeID == node })
+			return c.nodes[i].Addr().String(), nil
+		},
+	})
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	c.tb.Cleanup(func() { t.Close() })
+	return t
+}
+
+// ask makes one call to a node over a stream of the kind.
+func (c *cluster) ask(t *transport.Transport, kind transport.Kind, node string, method uint8, req, resp proto.Message) error {
+	c.tb.Helper()
+	conn, err := t.Dial(c.ctx(), kind, node)
+	if err != nil {
+		return err
+	}
+	client := rpc.NewClient(conn, rpc.Config{})
+	defer client.Close()
+	body, err := proto.Marshal(req)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Call(c.ctx(), method, body)
+	if err != nil {
+		return err
+	}
+	return proto.Unmarshal(answer, resp)
+}
+
+// admitted takes an intruder in, so that it is a member whom nobody can reach.
+func (c *cluster) admitted(node string) *transport.Transport {
+	c.tb.Helper()
+	t := c.intruder(node)
+	leader := c.nodes[c.leader()].Status().NodeID
+	if err := c.ask(t, transport.Join, leader, methodJoin, &peerv1.JoinRequest{Token: c.token(), DiskId: "d"}, &peerv1.JoinResponse{}); err != nil {
+		c.tb.Fatalf("join: %v", err)
+	}
+	c.eventually("all know the member", func() error {
+		for _, n := range c.nodes {
+			if !slices.ContainsFunc(n.Status().Peers, func(p raftstore.Peer) bool { return p.NodeID == node }) {
+				return fmt.Errorf("%s does not", n.Status().NodeID)
+			}
+		}
+		return nil
+	})
+	return t
+}
+
+// TestAdmission_StrangersAreRefused: a certificate of the cluster alone opens no
+// stream on which anything is believed, and asking again doesn't help.
+func TestAdmission_StrangersAreRefused(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	evil := c.intruder("evil")
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for range 3 {
+		for _, n := range c.nodes {
+			for _, kind := range []transport.Kind{transport.Raft, transport.Peer} {
+				conn, err := evil.Dial(c.ctx(), kind, n.Status().NodeID)
+				if !errors.Is(err, transport.ErrNotAuthorized) {
+					t.Errorf("a %s stream to %s: got %v, want %v", kind, n.Status().NodeID, err, transport.ErrNotAuthorized)
+				}
+				if err == nil {
+					conn.Close()
+				}
+			}
+		}
+		<-again.C
+	}
+}
+
+// TestAdmission_RemovalCutsStreams: a member whose address nobody knows is
+// removed. Its open streams end at once, whatever it does with them.
+func TestAdmission_RemovalCutsStreams(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	evil := c.admitted("evil")
+	var open []net.Conn
+	for _, n := range c.nodes {
+		for _, kind := range []transport.Kind{transport.Raft, transport.Peer} {
+			conn, err := evil.Dial(c.ctx(), kind, n.Status().NodeID)
+			must(t, err)
+			defer conn.Close()
+			open = append(open, conn)
+		}
+	}
+	must(t, c.nodes[0].RemoveServer(c.ctx(), "evil"))
+	end := time.Now().Add(time.Second)
+	for i, conn := range open {
+		must(t, conn.SetReadDeadline(end))
+		_, err := conn.Read(make([]byte, 1))
+		if late := new(net.Error); errors.As(err, late) && (*late).Timeout() {
+			t.Errorf("stream %d is open a second after the removal", i)
+		}
+	}
+	for _, n := range c.nodes {
+		if _, err := evil.Dial(c.ctx(), transport.Peer, n.Status().NodeID); !errors.Is(err, transport.ErrNotAuthorized) {
+			t.Errorf("a new stream: got %v, want %v", err, transport.ErrNotAuthorized)
+		}
+	}
+}
+
+// TestAdmission_MembersVouch: any member tells another one who is a member, and
+// says no of anybody else.
+func TestAdmission_MembersVouch(t *testing.T) {
+	c := startCluster(t, 2, nil)
+	member := c.admitted("node-9")
+	for _, n := range c.nodes {
+		for node, want := range map[string]bool{"node-1": true, "node-9": true, "evil": false, "": false} {
+			var resp peerv1.VouchResponse
+			err := c.ask(member, transport.Peer, n.Status().NodeID, methodVouch, &peerv1.VouchRequest{NodeId: node}, &resp)
+			if err != nil || resp.GetMember() != want {
+				t.Errorf("%s says of %q: %v, %v; want %v", n.Status().NodeID, node, resp.GetMember(), err, want)
+			}
+		}
+	}
+}
