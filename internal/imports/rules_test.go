@@ -93,6 +93,14 @@ var rules = []rule{
 		why: "the node binds the parts together, and nothing below cmd knows of it",
 	},
 	{
+		folder: "raftstore/internal/raftnet",
+		allow: []string{
+			"/proto/raft/v1", "/raftstore/internal/identity", "/transport/memnet", "github.com/hashicorp/raft",
+			"google.golang.org/protobuf/...", "go.uber.org/goleak",
+		},
+		why: "it knows neither who may open a stream nor what entries mean: both are given to it",
+	},
+	{
 		folder: "cmd/...",
 		allow:  []string{"..."},
 		deny:   []string{"github.com/hashicorp/..."},
