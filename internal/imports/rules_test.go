@@ -87,6 +87,7 @@ var rules = []rule{
 		folder: "raftstore/...",
 		allow: []string{
 			"/store/...", "/proto/...", "/fsm/...", "/transport/...", "/keys", "/internal/boltfile", "/internal/filelock",
+			"/raftstore/internal/raftnet",
 			"github.com/hashicorp/...", "github.com/prometheus/...", "go.etcd.io/bbolt/...",
 			"google.golang.org/protobuf/...", "golang.org/x/...", "github.com/tidwall/btree",
 		},
