@@ -16,6 +16,10 @@ import (
 	"github.com/spire-raft/spire-raft/store"
 )
 
+// TempPrefix begins the names of files in the machine's directory that are not,
+// or not yet, the database. Open removes them.
+const TempPrefix = "state.tmp-"
+
 // Names in the machine's directory.
 const (
 	stateName = "state.db"
@@ -23,8 +27,6 @@ const (
 	// lockName is a file of its own since state.db is replaced by installs, and
 	// a lock on a file that was replaced keeps nobody out.
 	lockName = "state.lock"
-
-	tempPrefix = "state.tmp-" // of files that are not, or not yet, state.db
 )
 
 // database is an open state.db. Views keep it open by references, so that an
@@ -74,7 +76,7 @@ func (d *database) update(fn func(*bbolt.Tx) error) error {
 // createDatabase makes a database without entries at path. It either exists in
 // full afterwards or not at all.
 func createDatabase(path string, opts *Options) (err error) {
-	f, err := os.CreateTemp(opts.Dir, tempPrefix)
+	f, err := os.CreateTemp(opts.Dir, TempPrefix)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (m *Machine) receive(r io.Reader) (temp string, header *fsmv1.SnapshotHeade
 	if have := m.Position().Index; header.Index < have {
 		return "", nil, fmt.Errorf("%w: it is of index %d, applied is %d", ErrOlderSnapshot, header.Index, have)
 	}
-	f, err := os.CreateTemp(m.opts.Dir, tempPrefix)
+	f, err := os.CreateTemp(m.opts.Dir, TempPrefix)
 	if err != nil {
 		return "", nil, err
 	}
@@ -82,6 +82,11 @@ func (m *Machine) adopt(temp string, header *fsmv1.SnapshotHeader) error {
 	}()
 	if hash := s.hash(); s.index != header.Index || s.term != header.Term || string(hash[:]) != string(header.StateHash) {
 		return fmt.Errorf("install snapshot: %w: the image (index %d) is not what the header says (index %d)", store.ErrCorrupt, s.index, header.Index)
+	}
+	if check := m.opts.CheckConfiguration; check != nil {
+		if err := check(s.configuration); err != nil {
+			return fmt.Errorf("install snapshot: %w: %w", store.ErrCorrupt, err)
+		}
 	}
 
 	m.flushMu.Lock()

@@ -33,6 +33,10 @@ type Options struct {
 	// Apply writes, and syncs, what it applies before it returns.
 	FlushBytes int
 
+	// CheckConfiguration refuses the configuration of a snapshot to be installed.
+	// Nil takes any: to the machine a configuration is bytes.
+	CheckConfiguration func([]byte) error
+
 	// Log is told about installs and failures. Nil means no log.
 	Log *slog.Logger
 
@@ -167,7 +171,7 @@ func removeTemps(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
+		if strings.HasPrefix(e.Name(), TempPrefix) {
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}

@@ -171,6 +171,22 @@ func readHeader(r io.Reader) (*fsmv1.SnapshotHeader, error) {
 	return header, nil
 }
 
+// CheckSnapshot refuses a snapshot stream, of which it reads only the beginning,
+// unless it is one of a cluster, at the entry of the given index and term.
+func CheckSnapshot(r io.Reader, clusterID string, index, term uint64) error {
+	header, err := readHeader(r)
+	if err != nil {
+		return err
+	}
+	if header.ClusterId != clusterID {
+		return fmt.Errorf("%w: the snapshot is of cluster %q, this server of %q", ErrOtherCluster, header.ClusterId, clusterID)
+	}
+	if header.Index != index || header.Term != term {
+		return fmt.Errorf("%w: the snapshot is of index %d and term %d, not of index %d and term %d", store.ErrCorrupt, header.Index, header.Term, index, term)
+	}
+	return nil
+}
+
 // readImage copies the image behind a header to w and verifies the digest,
 // which r has summed from its first byte on.
 func readImage(w io.Writer, r *summingReader, size uint64) error {

@@ -132,6 +132,56 @@ func TestInstall_Refuses(t *testing.T) {
 	}
 }
 
+func TestInstall_RefusesABadConfiguration(t *testing.T) {
+	from := open(t)
+	populate(t, from)
+	dir := t.TempDir()
+	opts := options(dir)
+	bad := errors.New("no configuration")
+	opts.CheckConfiguration = func(c []byte) error {
+		if string(c) == "a, b and c" {
+			return bad
+		}
+		return nil
+	}
+	m, err := fsm.Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeMachine(t, m)
+	if err := install(m, stream(t, from)); !errors.Is(err, bad) || !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Install returned %v", err)
+	}
+	if m.Position().Index != 0 || m.Err() != nil {
+		t.Errorf("position %+v, error %v", m.Position(), m.Err())
+	}
+	leaveNothing(t, dir)
+}
+
+func TestCheckSnapshot(t *testing.T) {
+	from := open(t)
+	populate(t, from)
+	good := stream(t, from)
+	at, name := from.Position(), options("").ClusterID
+	for _, c := range []struct {
+		name        string
+		stream      []byte
+		cluster     string
+		index, term uint64
+		want        error
+	}{
+		{"as it is", good, name, at.Index, at.Term, nil},
+		{"another cluster's", good, "other", at.Index, at.Term, fsm.ErrOtherCluster},
+		{"of another index", good, name, at.Index + 1, at.Term, store.ErrCorrupt},
+		{"of another term", good, name, at.Index, at.Term + 1, store.ErrCorrupt},
+		{"cut off", good[:20], name, at.Index, at.Term, store.ErrCorrupt},
+	} {
+		if err := fsm.CheckSnapshot(bytes.NewReader(c.stream), c.cluster, c.index, c.term); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
 func TestInstall_NeverLowersTheIndex(t *testing.T) {
 	from := open(t)
 	apply(t, from, writes(t, put("a", "1")))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+	"github.com/spire-raft/spire-raft/raftstore/internal/raftnet"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -41,7 +42,9 @@ func (n *Node) openFiles(context.Context) (err error) {
 func (n *Node) logPath() string { return filepath.Join(n.cfg.Dir, logFile) }
 
 func (n *Node) openMachine() error {
-	m, err := fsm.Open(fsm.Options{Dir: n.cfg.Dir, ClusterID: n.id.ClusterID, Log: n.log})
+	m, err := fsm.Open(fsm.Options{
+		Dir: n.cfg.Dir, ClusterID: n.id.ClusterID, CheckConfiguration: raftnet.CheckConfiguration, Log: n.log,
+	})
 	if err != nil {
 		return err
 	}

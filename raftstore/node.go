@@ -17,6 +17,7 @@ import (
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+	"github.com/spire-raft/spire-raft/raftstore/internal/raftnet"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
@@ -48,7 +49,7 @@ type Node struct {
 	machine   *machine
 	logs      *logstore.Store
 	entries   raft.LogStore // logs, with its end in memory
-	raftNet   *raftTransport
+	raftNet   *raftnet.Transport
 	raft      *raft.Raft
 	proposer  *proposer
 
@@ -202,7 +203,7 @@ func (n *Node) stopRaft() error {
 	<-n.proposer.done
 	n.changes <- struct{}{} // and keep it: there are no more changes
 	stopped := n.raft.Shutdown()
-	err := n.transport.Close()
+	err := errors.Join(n.raftNet.Close(), n.transport.Close())
 	if e := stopped.Error(); e != nil {
 		err = errors.Join(err, fmt.Errorf("stop raft: %w", e))
 	}

@@ -203,7 +203,7 @@ func (n *Node) startGossip() (err error) {
 func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
 	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
-	n.raftNet = newRaftTransport(n.base, n.transport, n.id.NodeID, log)
+	n.raftNet = n.newRaftTransport()
 	marks := &commitMarks{Store: n.logs}
 	n.entries, err = raft.NewLogCache(logCacheEntries, marks)
 	if err != nil {

@@ -87,10 +87,19 @@ var rules = []rule{
 		folder: "raftstore/...",
 		allow: []string{
 			"/store/...", "/proto/...", "/fsm/...", "/transport/...", "/keys", "/internal/boltfile", "/internal/filelock",
+			"/raftstore/internal/raftnet",
 			"github.com/hashicorp/...", "github.com/prometheus/...", "go.etcd.io/bbolt/...",
 			"google.golang.org/protobuf/...", "golang.org/x/...", "github.com/tidwall/btree",
 		},
 		why: "the node binds the parts together, and nothing below cmd knows of it",
+	},
+	{
+		folder: "raftstore/internal/raftnet",
+		allow: []string{
+			"/proto/raft/v1", "/raftstore/internal/identity", "/transport/memnet", "github.com/hashicorp/raft",
+			"google.golang.org/protobuf/...", "go.uber.org/goleak",
+		},
+		why: "it knows neither who may open a stream nor what entries mean: both are given to it",
 	},
 	{
 		folder: "cmd/...",
