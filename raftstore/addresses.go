@@ -2,11 +2,13 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/transport"
 )
 
 // resolve implements transport.Config.Resolve.
@@ -47,7 +49,8 @@ const introduceInterval = time.Second
 
 // introduce tells the nodes that this one knows of where it is, as long as no
 // leader finds it: a leader that was elected right after this node joined, or
-// one that knows it from another address, can't.
+// one that knows it from another address, can't. It is also how a node that was
+// away hears that it was removed.
 func (n *Node) introduce(ctx context.Context) {
 	self := []*peerv1.Member{{NodeId: n.id.NodeID, Address: n.advertised}}
 	every(ctx, introduceInterval, func() {
@@ -57,8 +60,13 @@ func (n *Node) introduce(ctx context.Context) {
 		attempt, cancel := context.WithTimeout(ctx, introduceInterval)
 		defer cancel()
 		var wg sync.WaitGroup
-		for node := range n.addresses.All() {
-			wg.Go(func() { _, _ = n.probe(attempt, node, self) }) // who doesn't answer is asked again
+		for _, node := range n.admission().others(n.id.NodeID) {
+			wg.Go(func() {
+				_, err := n.probe(attempt, node, self) // who doesn't answer is asked again
+				if errors.Is(err, transport.ErrNotAuthorized) {
+					n.askWhyRefused(attempt, node)
+				}
+			})
 		}
 		wg.Wait()
 	})

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 
 	"github.com/hashicorp/raft"
 
@@ -18,9 +16,6 @@ import (
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
-
-// leftFile marks the directory of a node that has left.
-const leftFile = "left"
 
 // Identity names the cluster and the node that a data directory belongs to.
 type Identity struct {
@@ -117,8 +112,8 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if n.unlock, err = identity.Lock(dir); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, leftFile)); err == nil {
-		return fmt.Errorf("data directory %s: %w; delete it, and Init a new one with a new node id", dir, ErrRemoved)
+	if err := checkLeft(dir); err != nil {
+		return err
 	}
 	n.log = n.log.With("node", n.id.NodeID)
 	n.addresses = addressbook.Open(dir, n.log)

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -39,7 +40,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		return n.handleStranger(ctx, peer, method, body)
 	}
 	if err := n.admit(peer.Node); err != nil {
-		return nil, errors.Join(n.notRemoved(peer.Node), err)
+		return nil, cmp.Or(n.notRemoved(peer.Node), err)
 	}
 	switch method {
 	case methodProbe:
