@@ -158,5 +158,6 @@ func (n *Node) cutOff(before map[string]bool) map[string]bool {
 // configured is told by the machine of each configuration that is applied.
 func (n *Node) configured(c raft.Configuration) {
 	n.retireIfLeftOut(c)
+	n.spawn(func(context.Context) { n.forgetOthers() }) // which writes a file
 	n.leadership.announce()
 }

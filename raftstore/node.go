@@ -64,6 +64,7 @@ type Node struct {
 	changes    chan struct{} // holds a token while the configuration is being changed
 	trusted    trusted
 	vouched    vouched
+	hints      hints
 	admitted   bool // consult has found that the node may start its cluster, or has joined it
 	diverged   atomic.Bool
 

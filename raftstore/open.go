@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/addressbook"
 	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
@@ -185,7 +186,7 @@ func (n *Node) startGossip() (err error) {
 		OnAddress: func(node, address string) {
 			select {
 			case <-n.started: // until then a hint may not be written down
-				n.learnAddress(node, address)
+				n.hear("", []*peerv1.Member{{NodeId: node, Address: address}})
 			case <-n.base.Done():
 			}
 		},
@@ -210,6 +211,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	for _, s := range n.configuration().Servers {
 		n.trust(string(s.ID)) // the log may know them before the state does
 	}
+	n.forgetOthers()
 	n.observer = raft.NewObserver(n.observed, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok

@@ -44,7 +44,9 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	}
 	switch method {
 	case methodProbe:
-		return answer(body, &peerv1.ProbeRequest{}, n.handleProbe)
+		return answer(body, &peerv1.ProbeRequest{}, func(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
+			return n.handleProbe(peer.Node, req)
+		})
 	case methodVouch:
 		return answer(body, &peerv1.VouchRequest{}, n.handleVouch)
 	}
@@ -141,10 +143,16 @@ func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest
 	return &peerv1.ReadIndexResponse{Index: r.index}, nil
 }
 
-func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
-	n.learn(req.GetMembers())
+// handleProbe answers whoever tells addresses with those that this node knows.
+func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
+	var members []*peerv1.Member
+	if len(req.GetMembers()) > 0 {
+		n.hear(peer, req.GetMembers())
+		members = n.memberAddresses()
+	}
 	position := n.machine.Position()
 	return &peerv1.ProbeResponse{
+		Members:       members,
 		Term:          n.raft.CurrentTerm(),
 		AppliedIndex:  position.Index,
 		StateHash:     position.Hash[:],
