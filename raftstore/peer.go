@@ -108,11 +108,15 @@ func answer[Req, Resp proto.Message](body []byte, req Req, handle func(Req) (Res
 	return proto.Marshal(resp)
 }
 
+// handlePropose commits a transaction and nothing else: what changes the cluster
+// has methods of its own, with their own checks. That it may add data is told by
+// the transaction, not by the peer.
 func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
-	if err := fsm.CheckCommand(req.GetCommand()); err != nil {
+	grows, err := fsm.CheckTransaction(req.GetCommand())
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
 	}
-	r, err := n.proposeHere(ctx, req.GetCommand(), req.GetGrows())
+	r, err := n.proposeHere(ctx, req.GetCommand(), grows)
 	if err != nil {
 		return nil, err
 	}

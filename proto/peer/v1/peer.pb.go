@@ -25,13 +25,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ProposeRequest asks the leader to commit one command.
+// ProposeRequest asks the leader to commit one transaction.
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A command as package fsm encodes it.
-	Command []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
-	// Whether the command may add data, so that a full disk refuses it.
-	Grows         bool `protobuf:"varint,2,opt,name=grows,proto3" json:"grows,omitempty"`
+	// A command as package fsm encodes it, of kind transaction.
+	Command       []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -71,13 +69,6 @@ func (x *ProposeRequest) GetCommand() []byte {
 		return x.Command
 	}
 	return nil
-}
-
-func (x *ProposeRequest) GetGrows() bool {
-	if x != nil {
-		return x.Grows
-	}
-	return false
 }
 
 // ProposeResponse is the command's result, once it is applied on the leader.
@@ -912,10 +903,9 @@ var File_spireraft_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1cspireraft/peer/v1/peer.proto\x12\x11spireraft.peer.v1\"@\n" +
+	"\x1cspireraft/peer/v1/peer.proto\x12\x11spireraft.peer.v1\"*\n" +
 	"\x0eProposeRequest\x12\x18\n" +
-	"\acommand\x18\x01 \x01(\fR\acommand\x12\x14\n" +
-	"\x05grows\x18\x02 \x01(\bR\x05grows\"y\n" +
+	"\acommand\x18\x01 \x01(\fR\acommand\"y\n" +
 	"\x0fProposeResponse\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
