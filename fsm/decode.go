@@ -21,17 +21,23 @@ import (
 // enter the log, where an undecodable one would stop every server. What it
 // lets through may still be refused when it is applied, for what it meets there.
 func CheckCommand(cmd []byte) error {
+	_, err := checked(cmd)
+	return err
+}
+
+// checked decodes a command and returns the error that CheckCommand has for it.
+func checked(cmd []byte) (*fsmv1.Command, error) {
 	c, err := decodeCommand(cmd)
 	if err != nil {
 		if errors.Is(err, store.ErrCorrupt) {
-			return fmt.Errorf("%w: the command can't be decoded", store.ErrInvalid)
+			return nil, fmt.Errorf("%w: the command can't be decoded", store.ErrInvalid)
 		}
-		return err
+		return nil, err
 	}
 	if err := checkSupported(c); err != nil {
-		return err
+		return nil, err
 	}
-	return checkCommand(c)
+	return c, checkCommand(c)
 }
 
 // CheckEntry returns an error unless data is what [EncodeEnvelope] makes of

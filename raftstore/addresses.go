@@ -2,11 +2,14 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/transport"
 )
 
 // resolve implements transport.Config.Resolve.
@@ -25,10 +28,10 @@ func (n *Node) address(node string) (string, bool) {
 	return n.addresses.Get(node)
 }
 
-// learnAddress takes a hint of where a node is. Whoever dials it checks who
-// answers.
+// learnAddress notes where a node is, on the word of the node itself or of a
+// join. Whoever dials it checks who answers.
 func (n *Node) learnAddress(node, address string) {
-	if node == n.id.NodeID || address == "" {
+	if node == n.id.NodeID || !validAddress(address) {
 		return
 	}
 	if err := n.addresses.Set(node, address); err != nil {
@@ -42,23 +45,121 @@ func (n *Node) learn(members []*peerv1.Member) {
 	}
 }
 
+// hear takes what source says of where members are. What a member says of itself
+// is believed. Anything else is a hint: where it differs from what is known, the
+// node must answer there first, so that a false one takes nobody's address away.
+// Nobody is asked, and nothing is kept, of nodes that are no members.
+func (n *Node) hear(source string, members []*peerv1.Member) {
+	if len(members) == 0 {
+		return
+	}
+	admitted := n.admission()
+	for _, m := range members {
+		node, address := m.GetNodeId(), m.GetAddress()
+		known, ok := n.address(node)
+		switch {
+		case address == known || !validAddress(address) || !admitted.has(node):
+		case !ok || node == source:
+			n.learnAddress(node, address)
+		case node != n.id.NodeID && n.hints.begin(source, node):
+			n.spawn(func(ctx context.Context) { n.verifyAddress(ctx, node, address) })
+		}
+	}
+}
+
+// gossiped are the addresses that gossip has heard of. It tells each once, when
+// the node may not have answered yet.
+func (n *Node) gossiped() []*peerv1.Member {
+	if n.gossip == nil {
+		return nil
+	}
+	var out []*peerv1.Member
+	for _, m := range n.gossip.Members() {
+		out = append(out, &peerv1.Member{NodeId: m.NodeID, Address: m.Address})
+	}
+	return out
+}
+
+// verifyAddress notes where a node is, if it answers there.
+func (n *Node) verifyAddress(ctx context.Context, node, address string) {
+	ctx, cancel := context.WithTimeout(ctx, hintPause)
+	defer cancel()
+	conn, err := n.transport.DialAddress(ctx, transport.Join, address)
+	if err != nil {
+		return
+	}
+	conn.Close()
+	if conn.Peer().Node == node {
+		n.learnAddress(node, address)
+	}
+}
+
+// hintPause is the least time between two hints of one source about one node
+// that are followed up.
+const hintPause = time.Second
+
+// hints bounds what is dialed on the word of others.
+type hints struct {
+	mu    sync.Mutex // guards taken
+	taken map[hint]time.Time
+}
+
+type hint struct{ source, node string }
+
+// begin tells whether it is time to follow up a hint of source about node, both
+// of which are members or gossip.
+func (h *hints) begin(source, node string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(h.taken, func(_ hint, at time.Time) bool { return now.Sub(at) >= hintPause })
+	if h.taken == nil {
+		h.taken = make(map[hint]time.Time)
+	}
+	_, busy := h.taken[hint{source, node}]
+	if !busy {
+		h.taken[hint{source, node}] = now
+	}
+	return !busy
+}
+
+// forgetOthers drops the addresses of all that are no members, once this node is
+// one. Replaced servers would fill the book in the end.
+func (n *Node) forgetOthers() {
+	members := n.admission()
+	if members.trusted != nil {
+		return
+	}
+	if err := n.addresses.Keep(members.has); err != nil {
+		n.log.Warn("addresses of removed nodes not forgotten", "error", err)
+	}
+}
+
 // introduceInterval is the time between introductions.
 const introduceInterval = time.Second
 
 // introduce tells the nodes that this one knows of where it is, as long as no
 // leader finds it: a leader that was elected right after this node joined, or
-// one that knows it from another address, can't.
+// one that knows it from another address, can't. It is also how a node that was
+// away hears that it was removed.
 func (n *Node) introduce(ctx context.Context) {
 	self := []*peerv1.Member{{NodeId: n.id.NodeID, Address: n.advertised}}
 	every(ctx, introduceInterval, func() {
+		n.hear("", n.gossiped())
 		if _, leader := n.raft.LeaderWithID(); leader != "" {
 			return
 		}
 		attempt, cancel := context.WithTimeout(ctx, introduceInterval)
 		defer cancel()
 		var wg sync.WaitGroup
-		for node := range n.addresses.All() {
-			wg.Go(func() { _, _ = n.probe(attempt, node, self) }) // who doesn't answer is asked again
+		for _, node := range n.admission().others(n.id.NodeID) {
+			wg.Go(func() {
+				resp, err := n.probe(attempt, node, self) // who doesn't answer is asked again
+				n.hear(node, resp.GetMembers())
+				if errors.Is(err, transport.ErrNotAuthorized) {
+					n.askWhyRefused(attempt, node)
+				}
+			})
 		}
 		wg.Wait()
 	})

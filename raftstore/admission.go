@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,6 +100,27 @@ func (a admission) has(node string) bool {
 	return a.trusted != nil && a.trusted.has(node)
 }
 
+// others are the nodes other than self that may speak to it.
+func (a admission) others(self string) []string {
+	var out []string
+	for _, s := range a.servers {
+		if string(s.ID) != self {
+			out = append(out, string(s.ID))
+		}
+	}
+	if a.trusted == nil {
+		return out
+	}
+	a.trusted.mu.Lock()
+	defer a.trusted.mu.Unlock()
+	for node := range a.trusted.nodes {
+		if node != self && !slices.Contains(out, node) {
+			out = append(out, node)
+		}
+	}
+	return out
+}
+
 // cutInterval is the time between looks at who has streams. A stream of a node
 // that may not speak any more is cut at the second look: one that asked to be
 // removed must still be told that it was. Meanwhile its streams serve nothing.
@@ -134,4 +156,8 @@ func (n *Node) cutOff(before map[string]bool) map[string]bool {
 }
 
 // configured is told by the machine of each configuration that is applied.
-func (n *Node) configured(raft.Configuration) { n.leadership.announce() }
+func (n *Node) configured(c raft.Configuration) {
+	n.retireIfLeftOut(c)
+	n.spawn(func(context.Context) { n.forgetOthers() }) // which writes a file
+	n.leadership.announce()
+}

@@ -11,16 +11,20 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore"
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
 // Methods of the peer protocol, see docs/FORMATS.md.
 const (
-	methodJoin  = 4
-	methodVouch = 8
+	methodPropose = 1
+	methodJoin    = 4
+	methodVouch   = 8
 )
 
 // intruder returns the transport of a node that runs other software than this,
@@ -150,4 +154,30 @@ func TestAdmission_MembersVouch(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPropose_IsForTransactions: what changes the cluster goes through its own
+// method, with the checks there, whoever asks.
+func TestPropose_IsForTransactions(t *testing.T) {
+	c := startCluster(t, 2, nil)
+	member := c.admitted("node-9")
+	leader := c.nodes[c.leader()].Status().NodeID
+	now := time.Now()
+	for name, command := range map[string][]byte{
+		"a removal":        fsm.EncodeRemoveNode("node-1"),
+		"a history budget": fsm.EncodeSetHistoryBudget(1),
+		"a feature level":  fsm.EncodeRaiseFeatureLevel(fsm.FeatureLevelMax),
+		"a join token":     fsm.EncodeAddJoinToken(fsm.TokenHash{1}, now.Add(100*365*24*time.Hour), now),
+		"the use of one":   fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "node-8", "d", now),
+		"a term start":     fsm.EncodeTermStart(),
+	} {
+		err := c.ask(member, transport.Peer, leader, methodPropose, &peerv1.ProposeRequest{Command: command}, &peerv1.ProposeResponse{})
+		if refused := new(rpc.Error); !errors.As(err, &refused) || refused.Code != codeInvalid {
+			t.Errorf("%s: got %v, want code %d", name, err, codeInvalid)
+		}
+	}
+	in := &txn.Intent{Writes: []txn.Write{{Kind: store.EventPut, Key: []byte("k")}}}
+	command, err := fsm.EncodeTransaction(in)
+	must(t, err)
+	must(t, c.ask(member, transport.Peer, leader, methodPropose, &peerv1.ProposeRequest{Command: command}, &peerv1.ProposeResponse{}))
 }

@@ -51,7 +51,7 @@ func grows(in *txn.Intent) bool {
 	return false
 }
 
-// submit commits a command through whichever node leads, and returns its
+// submit commits a transaction through whichever node leads, and returns its
 // result. It tries again while the command was certainly not taken, until ctx
 // ends in ErrNoLeader.
 func (n *Node) submit(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
@@ -84,7 +84,7 @@ func (n *Node) submitOnce(ctx context.Context, command []byte, grows bool) (fsm.
 	ctx, cancel := n.leadership.under(ctx, leader)
 	defer cancel()
 	var resp peerv1.ProposeResponse
-	req := &peerv1.ProposeRequest{Command: command, Grows: grows}
+	req := &peerv1.ProposeRequest{Command: command}
 	if err := n.call(ctx, leader, methodPropose, req, &resp); err != nil {
 		return fsm.Result{}, err
 	}

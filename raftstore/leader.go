@@ -174,7 +174,7 @@ func (n *Node) adoptHistoryBudget(ctx context.Context) {
 	if budget == 0 || budget == n.machine.Position().HistoryBudget {
 		return
 	}
-	if _, err := n.submit(ctx, fsm.EncodeSetHistoryBudget(budget), false); err != nil {
+	if _, err := n.proposer.propose(ctx, fsm.EncodeSetHistoryBudget(budget)); err != nil {
 		n.log.Warn("history budget not set", "error", err)
 	}
 }

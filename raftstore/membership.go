@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -26,11 +24,15 @@ func (n *Node) RemoveServer(ctx context.Context, nodeID string) error {
 	if err := identity.CheckID(nodeID); err != nil {
 		return fmt.Errorf("remove server: %w", err)
 	}
-	return n.onLeader(ctx,
+	err := n.onLeader(ctx,
 		func(ctx context.Context) error { return n.remove(ctx, nodeID) },
 		func(ctx context.Context, leader string) error {
 			return n.call(ctx, leader, methodRemove, &peerv1.RemoveRequest{NodeId: nodeID}, &peerv1.RemoveResponse{})
 		})
+	if nodeID == n.id.NodeID && errors.Is(n.failure(), ErrRemoved) {
+		return nil // it has noticed before it was told
+	}
+	return err
 }
 
 // onLeader does something here if this node leads, else asks the leader, until
@@ -206,15 +208,6 @@ func (n *Node) Leave(ctx context.Context) error {
 // gossipLeaveTimeout bounds how long a node that leaves waits for others to
 // have heard of it.
 const gossipLeaveTimeout = time.Second
-
-// markLeft bars dir from being opened again.
-func markLeft(dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, leftFile), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
 
 // TransferLeadership hands leadership to a voter that answers and is up to
 // date, and returns when this node doesn't lead any more. Where it doesn't lead

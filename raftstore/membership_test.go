@@ -12,8 +12,11 @@ import (
 	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
-// codeRemoved is that of ErrRemoved, see docs/FORMATS.md.
-const codeRemoved = 8
+// Codes of failures, see docs/FORMATS.md.
+const (
+	codeInvalid = 4
+	codeRemoved = 8
+)
 
 // TestRemoveServer_BarsWhoeverItIs: an id can be barred before its node ever
 // came, from any node, and again.

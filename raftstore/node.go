@@ -66,6 +66,7 @@ type Node struct {
 	changes    chan struct{} // holds a token while the configuration is being changed
 	trusted    trusted
 	vouched    vouched
+	hints      hints
 	admitted   bool // consult has found that the node may start its cluster, or has joined it
 	diverged   atomic.Bool
 
@@ -164,16 +165,21 @@ func (n *Node) explain(err error) error {
 // writing is on disk. Requests under way end in ErrUnknownOutcome, later ones,
 // reads included, in ErrFailed, until the process opens the node anew.
 func (n *Node) fail(cause error) {
+	why := fmt.Errorf("%w: node %s: %w; mend the cause and start it again", store.ErrFailed, n.id.NodeID, cause)
+	n.halt(why, "this node stops itself", cause)
+}
+
+// halt does what fail says; callers get the error why. The first one counts.
+func (n *Node) halt(why error, message string, cause error) {
 	n.mu.Lock()
 	if n.failed != nil || n.closing {
 		n.mu.Unlock()
 		return
 	}
-	n.failed = fmt.Errorf("%w: node %s: %w; mend the cause and start it again", store.ErrFailed, n.id.NodeID, cause)
-	why := n.failed
+	n.failed = why
 	n.mu.Unlock()
 
-	n.log.Error("this node stops itself", "error", cause)
+	n.log.Error(message, "error", cause)
 	n.end()
 	n.spawn(func(ctx context.Context) {
 		n.Runner.End(why)

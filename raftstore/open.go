@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 
 	"github.com/hashicorp/raft"
 
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/addressbook"
 	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
@@ -18,9 +17,6 @@ import (
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
-
-// leftFile marks the directory of a node that has left.
-const leftFile = "left"
 
 // Identity names the cluster and the node that a data directory belongs to.
 type Identity struct {
@@ -117,8 +113,8 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if n.unlock, err = identity.Lock(dir); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, leftFile)); err == nil {
-		return fmt.Errorf("data directory %s: %w; delete it, and Init a new one with a new node id", dir, ErrRemoved)
+	if err := checkLeft(dir); err != nil {
+		return err
 	}
 	n.log = n.log.With("node", n.id.NodeID)
 	n.addresses = addressbook.Open(dir, n.log)
@@ -190,7 +186,7 @@ func (n *Node) startGossip() (err error) {
 		OnAddress: func(node, address string) {
 			select {
 			case <-n.started: // until then a hint may not be written down
-				n.learnAddress(node, address)
+				n.hear("", []*peerv1.Member{{NodeId: node, Address: address}})
 			case <-n.base.Done():
 			}
 		},
@@ -217,6 +213,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	for _, s := range n.configuration().Servers {
 		n.trust(string(s.ID)) // the log may know them before the state does
 	}
+	n.forgetOthers()
 	n.observer = raft.NewObserver(n.observed, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok

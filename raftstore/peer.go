@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -39,11 +40,13 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		return n.handleStranger(ctx, peer, method, body)
 	}
 	if err := n.admit(peer.Node); err != nil {
-		return nil, errors.Join(n.notRemoved(peer.Node), err)
+		return nil, cmp.Or(n.notRemoved(peer.Node), err)
 	}
 	switch method {
 	case methodProbe:
-		return answer(body, &peerv1.ProbeRequest{}, n.handleProbe)
+		return answer(body, &peerv1.ProbeRequest{}, func(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
+			return n.handleProbe(peer.Node, req)
+		})
 	case methodVouch:
 		return answer(body, &peerv1.VouchRequest{}, n.handleVouch)
 	}
@@ -105,11 +108,15 @@ func answer[Req, Resp proto.Message](body []byte, req Req, handle func(Req) (Res
 	return proto.Marshal(resp)
 }
 
+// handlePropose commits a transaction and nothing else: what changes the cluster
+// has methods of its own, with their own checks. That it may add data is told by
+// the transaction, not by the peer.
 func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
-	if err := fsm.CheckCommand(req.GetCommand()); err != nil {
+	grows, err := fsm.CheckTransaction(req.GetCommand())
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
 	}
-	r, err := n.proposeHere(ctx, req.GetCommand(), req.GetGrows())
+	r, err := n.proposeHere(ctx, req.GetCommand(), grows)
 	if err != nil {
 		return nil, err
 	}
@@ -140,11 +147,19 @@ func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest
 	return &peerv1.ReadIndexResponse{Index: r.index}, nil
 }
 
-func (n *Node) handleProbe(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
-	n.learn(req.GetMembers())
-	n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
+// handleProbe answers whoever tells addresses with those that this node knows.
+func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
+	var members []*peerv1.Member
+	if len(req.GetMembers()) > 0 {
+		n.hear(peer, req.GetMembers())
+		members = n.memberAddresses()
+	}
+	if leader, err := n.leaderID(); err == nil && leader == peer {
+		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
+	}
 	position := n.machine.Position()
 	return &peerv1.ProbeResponse{
+		Members:       members,
 		Term:          n.raft.CurrentTerm(),
 		AppliedIndex:  position.Index,
 		StateHash:     position.Hash[:],

@@ -48,9 +48,15 @@ func (n *Node) serve(ctx context.Context, kind transport.Kind) {
 	}
 }
 
-// call sends a request to a node and decodes its response.
+// call sends a request to a server of the configuration and decodes its
+// response. Where that says that this node was removed, so it is.
 func (n *Node) call(ctx context.Context, node string, method uint8, req, resp proto.Message) error {
-	return roundTrip(func(body []byte) ([]byte, error) { return n.clients.Call(ctx, node, method, body) }, req, resp)
+	err := roundTrip(func(body []byte) ([]byte, error) { return n.clients.Call(ctx, node, method, body) }, req, resp)
+	if errors.Is(err, ErrRemoved) {
+		n.retire()
+		return n.explain(err)
+	}
+	return err
 }
 
 // roundTrip encodes req, sends it and decodes the response. Where the request

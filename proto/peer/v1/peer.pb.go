@@ -25,13 +25,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ProposeRequest asks the leader to commit one command.
+// ProposeRequest asks the leader to commit one transaction.
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A command as package fsm encodes it.
-	Command []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
-	// Whether the command may add data, so that a full disk refuses it.
-	Grows         bool `protobuf:"varint,2,opt,name=grows,proto3" json:"grows,omitempty"`
+	// A command as package fsm encodes it, of kind transaction.
+	Command       []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -71,13 +69,6 @@ func (x *ProposeRequest) GetCommand() []byte {
 		return x.Command
 	}
 	return nil
-}
-
-func (x *ProposeRequest) GetGrows() bool {
-	if x != nil {
-		return x.Grows
-	}
-	return false
 }
 
 // ProposeResponse is the command's result, once it is applied on the leader.
@@ -297,7 +288,8 @@ func (x *Member) GetAddress() string {
 // ProbeRequest asks a node for its term and health.
 type ProbeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Addresses that the asking node knows: hints. Empty in read-index rounds.
+	// Addresses that the asking node knows, its own at least. Empty in read-index
+	// rounds. Those of others are hints.
 	Members []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
 	// From a leader: an index, and the state hash that a quorum of the voters had
 	// behind it. A node that has another one there is wrong.
@@ -370,7 +362,9 @@ type ProbeResponse struct {
 	// The end of the node's log.
 	LastLogIndex uint64 `protobuf:"varint,6,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
 	// The leader whose address refuses this node's connections, if one does.
-	LostLeader    string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
+	LostLeader string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
+	// Addresses of the members that the node knows, hints, for who told some.
+	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,6 +446,13 @@ func (x *ProbeResponse) GetLostLeader() string {
 		return x.LostLeader
 	}
 	return ""
+}
+
+func (x *ProbeResponse) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
 }
 
 // JoinRequest asks the leader to take a node into the cluster.
@@ -920,10 +921,9 @@ var File_spireraft_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1cspireraft/peer/v1/peer.proto\x12\x11spireraft.peer.v1\"@\n" +
+	"\x1cspireraft/peer/v1/peer.proto\x12\x11spireraft.peer.v1\"*\n" +
 	"\x0eProposeRequest\x12\x18\n" +
-	"\acommand\x18\x01 \x01(\fR\acommand\x12\x14\n" +
-	"\x05grows\x18\x02 \x01(\bR\x05grows\"y\n" +
+	"\acommand\x18\x01 \x01(\fR\acommand\"y\n" +
 	"\x0fProposeResponse\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
@@ -940,7 +940,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xf1\x01\n" +
+	"agreedHash\"\xa6\x02\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -950,7 +950,8 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\x12$\n" +
 	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
-	"lostLeader\"V\n" +
+	"lostLeader\x123\n" +
+	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"V\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
@@ -1007,13 +1008,14 @@ var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
-	4, // 1: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
-	4, // 2: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 1: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
+	4, // 2: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
+	4, // 3: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_peer_v1_peer_proto_init() }

@@ -85,6 +85,19 @@ func (b *Book) Set(nodeID, address string) error {
 	return sealedfile.Write(b.path, document{Format: format, Addresses: b.addresses})
 }
 
+// Keep forgets every node but those that keep picks, and writes the book to disk
+// where there were others.
+func (b *Book) Keep(keep func(nodeID string) bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := len(b.addresses)
+	maps.DeleteFunc(b.addresses, func(id, _ string) bool { return !keep(id) })
+	if len(b.addresses) == before {
+		return nil
+	}
+	return sealedfile.Write(b.path, document{Format: format, Addresses: b.addresses})
+}
+
 // Get returns the address of a node, and whether it is known.
 func (b *Book) Get(nodeID string) (string, bool) {
 	b.mu.Lock()

@@ -50,6 +50,23 @@ func TestBook_SurvivesReopening(t *testing.T) {
 
 func first(b *addressbook.Book, _ *bytes.Buffer) *addressbook.Book { return b }
 
+func TestBook_KeepForgetsTheOthers(t *testing.T) {
+	dir := t.TempDir()
+	b, _ := open(t, dir)
+	if err := errors.Join(b.Set("n1", "a:1"), b.Set("n2", "b:1"), b.Set("n3", "c:1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Keep(func(id string) bool { return id != "n2" }); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"n1": "a:1", "n3": "c:1"}
+	for _, b := range []*addressbook.Book{b, first(open(t, dir))} {
+		if got := b.All(); !maps.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
 func TestBook_AllIsACopy(t *testing.T) {
 	b, _ := open(t, t.TempDir())
 	if err := b.Set("n1", "a:1"); err != nil {

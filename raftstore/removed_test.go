@@ -1,0 +1,55 @@
+package raftstore_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/spire-raft/spire-raft/raftstore"
+	"github.com/spire-raft/spire-raft/store"
+)
+
+// TestRemoved_NodeThatWasAway: a node is removed while it is down. When it comes
+// back the members tell it, it tells whoever asks, once in its log, and stays
+// out.
+func TestRemoved_NodeThatWasAway(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	must(t, c.nodes[2].Close())
+	must(t, c.nodes[0].RemoveServer(c.ctx(), "node-3"))
+
+	var log bytes.Buffer // read when the node is closed
+	cfg := c.configs[2]
+	cfg.Join = nil
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+	n := c.mustOpen(cfg)
+	c.eventually("it is told", func() error {
+		if s := n.Status(); !errors.Is(s.Err, raftstore.ErrRemoved) || s.Role != raftstore.RoleFailed {
+			return fmt.Errorf("role %s, error %v", s.Role, s.Err)
+		}
+		return nil
+	})
+	if _, err := n.Put(c.ctx(), store.Pair{Key: []byte("k")}); !errors.Is(err, raftstore.ErrRemoved) {
+		t.Errorf("put: got %v, want %v", err, raftstore.ErrRemoved)
+	}
+	must(t, n.Close())
+	if text := log.String(); strings.Count(text, "was removed from the cluster, and stops") != 1 || !strings.Contains(text, "delete its data directory") {
+		t.Errorf("logged %q", text)
+	}
+	c.openRefused(cfg, raftstore.ErrRemoved, "delete it, and Init a new one with a new node id")
+}
+
+// TestRemoved_RunningNode: a node that is up when it is removed stops by itself.
+func TestRemoved_RunningNode(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	i := c.follower()
+	must(t, c.nodes[i].RemoveServer(c.ctx(), c.nodes[i].Status().NodeID))
+	c.eventually("it stops", func() error {
+		if err := c.nodes[i].Status().Err; !errors.Is(err, raftstore.ErrRemoved) {
+			return fmt.Errorf("error %v", err)
+		}
+		return nil
+	})
+}
