@@ -35,5 +35,5 @@ func (n *Node) guardLog(b logstore.Backend) logstore.Backend {
 	if n.cfg.wrapLog != nil {
 		b = n.cfg.wrapLog(b)
 	}
-	return &logGuard{Backend: b, applied: func() uint64 { return n.machine.Position().Index }}
+	return &logGuard{Backend: &timedLog{Backend: b, times: &n.writeTimes}, applied: func() uint64 { return n.machine.Position().Index }}
 }
