@@ -21,13 +21,13 @@ func (n *Node) commit(ctx context.Context, in *txn.Intent) (res store.Result, er
 
 	command, err := fsm.EncodeTransaction(in)
 	if err != nil {
-		return store.Result{}, err
+		return store.Result{}, ofCaller(ctx, err)
 	}
-	ctx, cancel := n.bound(ctx)
+	bounded, cancel := n.bound(ctx)
 	defer cancel()
-	result, err := n.submit(ctx, command, grows(in))
+	result, err := n.submit(bounded, command, grows(in))
 	if err != nil {
-		return store.Result{}, err
+		return store.Result{}, ofCaller(ctx, err)
 	}
 	switch result.Outcome {
 	case fsm.Committed:
@@ -39,6 +39,21 @@ func (n *Node) commit(ctx context.Context, in *txn.Intent) (res store.Result, er
 	default: // of a later version of the leader
 		return store.Result{}, unknownOutcome(fmt.Errorf("the leader answers with %v", result.Outcome))
 	}
+}
+
+// ofCaller is err for a caller whose context is ctx. While that has not ended,
+// nothing may look as if it had: what the node ended for reasons of its own, such
+// as a request to a leader that was succeeded, keeps the text alone.
+func ofCaller(ctx context.Context, err error) error {
+	if ctx.Err() != nil || !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for _, known := range []error{store.ErrUnknownOutcome, store.ErrNoLeader} {
+		if errors.Is(err, known) {
+			return &toldError{text: err.Error(), is: known}
+		}
+	}
+	return err
 }
 
 // grows tells whether in may add data. Deletes pass on a full disk.

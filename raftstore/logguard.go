@@ -44,7 +44,7 @@ func (n *Node) guardLog(b logstore.Backend) logstore.Backend {
 	if n.cfg.wrapLog != nil {
 		b = n.cfg.wrapLog(b)
 	}
-	return &logGuard{Backend: b, committed: func() uint64 { return max(n.logs.Committed(), n.machine.Position().Index) }}
+	return &logGuard{Backend: &timedLog{Backend: b, times: &n.writeTimes}, committed: func() uint64 { return max(n.logs.Committed(), n.machine.Position().Index) }}
 }
 
 // commitMarks puts up to which index raft knows entries to be committed into

@@ -40,18 +40,19 @@ type Node struct {
 	// comes before what makes a file. Close first ends what others can call:
 	// gossip, raft with the transport, the clients; then every goroutine; and
 	// then it releases the files, in the reverse order.
-	unlock    func() error
-	addresses *addressbook.Book
-	disk      *disk.Watcher
-	transport *transport.Transport // takes no connection before started
-	clients   *rpc.Peers
-	gossip    *gossip.Gossip
-	machine   *machine
-	logs      *logstore.Store
-	entries   raft.LogStore // logs, with its end in memory
-	raftNet   *raftnet.Transport
-	raft      *raft.Raft
-	proposer  *proposer
+	unlock     func() error
+	addresses  *addressbook.Book
+	disk       *disk.Watcher
+	transport  *transport.Transport // takes no connection before started
+	clients    *rpc.Peers
+	gossip     *gossip.Gossip
+	machine    *machine
+	logs       *logstore.Store
+	writeTimes writeTimes    // of logs
+	entries    raft.LogStore // logs, with its end in memory
+	raftNet    *raftnet.Transport
+	raft       *raft.Raft
+	proposer   *proposer
 
 	metrics  *metrics
 	unmetric func() // undoes register

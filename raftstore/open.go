@@ -229,6 +229,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.cutStrangers)
 	n.spawn(n.flushState)
 	n.spawn(n.compactLog)
+	n.spawn(n.paceElections)
 	n.spawn(n.scrub)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {
 		n.spawn(func(ctx context.Context) { n.serve(ctx, kind) })

@@ -127,17 +127,18 @@ func decodeError(err error) error {
 	}
 	for _, c := range errorCodes {
 		if c.code == remote.Code {
-			return &remoteError{text: remote.Message, is: c.err}
+			return &toldError{text: remote.Message, is: c.err}
 		}
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
 }
 
-// remoteError is the error of another node, as it told it.
-type remoteError struct {
+// toldError has a text and one meaning: the error of another node, as it told
+// it, or one of this node without what it came from.
+type toldError struct {
 	text string
 	is   error
 }
 
-func (e *remoteError) Error() string { return e.text }
-func (e *remoteError) Unwrap() error { return e.is }
+func (e *toldError) Error() string { return e.text }
+func (e *toldError) Unwrap() error { return e.is }

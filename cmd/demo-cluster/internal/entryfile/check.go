@@ -15,13 +15,9 @@ import (
 const (
 	entryIDBytesMax = 255
 	hintBytesMax    = 1024
-	dnsNameBytesMax = 255
 )
 
-var (
-	entryIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
-	dnsNamePattern = regexp.MustCompile(`^(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
-)
+var entryIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
 
 // check reports what SPIRE would not take, except for fields that could not be
 // read.
@@ -72,7 +68,7 @@ func (p *parser) checkID(field, id string, td spiffeid.TrustDomain) string {
 		return id
 	}
 	switch {
-	case !parsed.MemberOf(td):
+	case !td.IsZero() && !parsed.MemberOf(td): // it is zero where no entry has one
 		p.report(field, "%q is not in the trust domain %q, as most entries are", id, td.Name())
 	case parsed.Path() == "":
 		p.report(field, "%q names a trust domain, it must have a path", id)
@@ -124,20 +120,6 @@ func (p *parser) checkFederatesWith() {
 			continue
 		}
 		p.entry.FederatesWith[i] = td.IDString()
-	}
-}
-
-func (p *parser) checkDNSNames() {
-	first := make(map[string]int)
-	for i, name := range p.entry.DnsNames {
-		at := fmt.Sprintf("dns_names[%d]", i)
-		if len(name) > dnsNameBytesMax || !dnsNamePattern.MatchString(name) {
-			p.report(at, "%q is not a DNS name", name)
-		} else if j, dup := first[name]; dup {
-			p.report(at, "%q is dns_names[%d] once more", name, j)
-		} else {
-			first[name] = i
-		}
 	}
 }
 

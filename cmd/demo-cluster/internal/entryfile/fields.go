@@ -62,6 +62,10 @@ func (p *parser) decodeField(name string, value json.RawMessage, target any) {
 // passes over in silence is a misspelt field, more often than not.
 func (p *parser) reportUnknown(members map[string]json.RawMessage) {
 	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if name == "ttl" {
+			p.report(name, "is of SPIRE before 1.5; write x509_svid_ttl and jwt_svid_ttl, it stood for both")
+			continue
+		}
 		for _, f := range fieldsOf(p.entry) {
 			if strings.EqualFold(plain(f.name), plain(name)) {
 				p.report(name, "is not a field of an entry; write %s", f.name)

@@ -84,6 +84,7 @@ func Parse(name string, data []byte, reserved string) (File, error) {
 	var list struct {
 		Entries []json.RawMessage `json:"entries"`
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as some editors begin a file
 	if err := json.Unmarshal(data, &list); err != nil {
 		return f, fmt.Errorf("%w: %s: %s", ErrFile, name, describe(data, err))
 	}
@@ -132,6 +133,12 @@ type seen struct {
 
 // describe is err with the line that it is about.
 func describe(data []byte, err error) string {
+	switch {
+	case bytes.HasPrefix(data, []byte{0xff, 0xfe}), bytes.HasPrefix(data, []byte{0xfe, 0xff}):
+		return "it is in UTF-16; save it in UTF-8"
+	case kindOf(data) == "a list":
+		return `it is a list; write {"entries": [...]} around it`
+	}
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
 	offset := int64(-1)
@@ -198,6 +205,7 @@ func (p *parser) decode(raw []byte) {
 		p.report("", "is %s, must be an object", kindOf(raw))
 		return
 	}
+	fromPrinted(members)
 	p.wrong = make(map[string]bool)
 	for _, field := range fieldsOf(p.entry) {
 		if value, ok := members[field.name]; ok {

@@ -59,6 +59,37 @@ func TestParse_ReadsEveryField(t *testing.T) {
 	}
 }
 
+// TestParse_TakesWhatSPIREPrints reads an entry as "spire-server entry show
+// -output json" prints it, in a file that begins with a byte order mark.
+func TestParse_TakesWhatSPIREPrints(t *testing.T) {
+	const printed = "\ufeff" + `{"entries":[{"id":"e1","spiffe_id":{"trust_domain":"a","path":"/x"},"parent_id":{"trust_domain":"a","path":"/p"},
+		"selectors":[{"type":"unix","value":"uid:1"}],"x509_svid_ttl":0,"jwt_svid_ttl":5,"federates_with":["b"],"admin":false,"downstream":false,
+		"expires_at":"1900000000","dns_names":[],"revision_number":"3","store_svid":false,"hint":"","created_at":"1780000000"}],"next_page_token":""}`
+	f, err := entryfile.Parse("f", []byte(printed), "")
+	if err = errors.Join(err, f.Malformed()); err != nil {
+		t.Fatal(err)
+	}
+	want := &spirev1.RegistrationEntry{
+		EntryId: "e1", SpiffeId: "spiffe://a/x", ParentId: "spiffe://a/p", Selectors: []*spirev1.Selector{{Type: "unix", Value: "uid:1"}},
+		FederatesWith: []string{"spiffe://b"}, JwtSvidTtl: 5, EntryExpiry: 1900000000,
+	}
+	if len(f.Entries) != 1 || !proto.Equal(f.Entries[0], want) {
+		t.Errorf("read %v, want %v", f.Entries, want)
+	}
+}
+
+// TestParse_OneBadIDIsOneProblem: where no entry has a trust domain, none can
+// have another one.
+func TestParse_OneBadIDIsOneProblem(t *testing.T) {
+	f, err := entryfile.Parse("f", []byte(list(strings.Replace(good, "spiffe://a/x", "spiffe://a/x/", 1))), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Problems) != 1 || f.Problems[0].Field != "spiffe_id" {
+		t.Errorf("problems %v, want one, of the spiffe_id", f.Malformed())
+	}
+}
+
 func TestParse_AnEntryWithoutIDGetsOne(t *testing.T) {
 	f, err := entryfile.Parse("f", []byte(list(other(`"entry_id":"e2",`, ""), good)), "")
 	if err = errors.Join(err, f.Malformed()); err != nil {
@@ -76,7 +107,8 @@ func TestParse_SaysWhyAFileCannotBeRead(t *testing.T) {
 	}{
 		{"nothing", "", []string{"unexpected end"}},
 		{"broken JSON", "{\n\"entries\": [\n}", []string{"line 3", "invalid character"}},
-		{"a list", "[]", []string{"cannot unmarshal array"}},
+		{"a list", "\n [" + good + "]", []string{`it is a list; write {"entries": [...]} around it`}},
+		{"UTF-16", "\xff\xfe{\x00}\x00", []string{"it is in UTF-16; save it in UTF-8"}},
 		{"no entries", "{}", []string{`"entries" has 0 elements`}},
 		{"entries that are no list", `{"entries":{}}`, []string{"line 1", "entries"}},
 	} {
@@ -111,6 +143,15 @@ func TestParse_NamesTheEntryAndTheFieldThatIsWrong(t *testing.T) {
 		{"a negative expiry", other(`"selectors"`, `"entryExpiry":-5,"selectors"`), "entry 2: entryExpiry: is -5"},
 		{"a bad trust domain", other(`"selectors"`, `"federates_with":["b","no good"],"selectors"`), `entry 2: federates_with[1]: "no good" is not a trust domain`},
 		{"a bad DNS name", other(`"selectors"`, `"dns_names":["a b"],"selectors"`), `entry 2: dns_names[0]: "a b" is not a DNS name`},
+		{"a DNS name with a wildcard within", other(`"selectors"`, `"dns_names":["a.*.b"],"selectors"`), `entry 2: dns_names[0]: "a.*.b" is not a DNS name: only its first label may be a wildcard`},
+		{"a DNS name that ends with a dot", other(`"selectors"`, `"dns_names":["a.b."],"selectors"`), `entry 2: dns_names[0]: "a.b." is not a DNS name: it must not end with a dot`},
+		{"an empty DNS name", other(`"selectors"`, `"dns_names":["*."],"selectors"`), `entry 2: dns_names[0]: "*." is not a DNS name: it is empty`},
+		{"a DNS name with two hyphens where those of punycode are", other(`"selectors"`, `"dns_names":["ab--cd.x"],"selectors"`), `entry 2: dns_names[0]: "ab--cd.x" is not a DNS name: invalid label`},
+		{"a DNS name of broken punycode", other(`"selectors"`, `"dns_names":["xn--a.x"],"selectors"`), `entry 2: dns_names[0]: "xn--a.x" is not a DNS name: invalid label`},
+		{"a DNS name of another alphabet", other(`"selectors"`, `"dns_names":["bücher.x"],"selectors"`), `entry 2: dns_names[0]: "bücher.x" is not a DNS name: names of other alphabets`},
+		{"a DNS name that a wildcard covers", other(`"selectors"`, `"dns_names":["*.b.c","a.b.c"],"selectors"`), `entry 2: dns_names[1]: "a.b.c" is covered by dns_names[0], "*.b.c"; leave one out`},
+		{"a DNS name that is too long", other(`"selectors"`, `"dns_names":["`+strings.Repeat("a23456789.", 25)+`abcd"],"selectors"`), "abcd\" is not a DNS name"},
+		{"a TTL of before SPIRE 1.5", other(`"selectors"`, `"ttl":3600,"selectors"`), "entry 2: ttl: is of SPIRE before 1.5; write x509_svid_ttl and jwt_svid_ttl"},
 		{"a DNS name twice", other(`"selectors"`, `"dns_names":["a","a"],"selectors"`), `entry 2: dns_names[1]: "a" is dns_names[0] once more`},
 		{"a flag that is a string", other(`"selectors"`, `"admin":"yes","selectors"`), "entry 2: admin: is a string, must be true or false"},
 		{"a misspelt field", other(`"spiffe_id"`, `"spiffeID"`), "entry 2: spiffeID: is not a field of an entry; write spiffe_id"},

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -87,6 +89,30 @@ func TestTask_EndsWithItsServer(t *testing.T) {
 	if !errors.Is(err, gone) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// TestExpectProgress_LastsAsLongAsThereIsSome: a load of any size may go on.
+func TestExpectProgress_LastsAsLongAsThereIsSome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		progress := expectProgress(cancel)
+		for range 20 {
+			time.Sleep(stallMax - time.Second)
+			progress.Reset(stallMax)
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("ended while there was progress: %v", context.Cause(ctx))
+		}
+		time.Sleep(stallMax - time.Second)
+		synctest.Wait()
+		if ctx.Err() != nil {
+			t.Error("ended before its time")
+		}
+		time.Sleep(2 * time.Second)
+		if err := context.Cause(ctx); err == nil || !strings.Contains(err.Error(), "no write has ended for 30s") {
+			t.Errorf("ended with %v", err)
+		}
+	})
 }
 
 // TestFleet_IsWellFormed holds the entries that the demo makes up against what

@@ -20,6 +20,10 @@ const (
 
 	// attemptsMax bounds how often a task is sent.
 	attemptsMax = 5
+
+	// stallMax is how long no task may end. How long all of them take depends
+	// on how many there are.
+	stallMax = 30 * time.Second
 )
 
 // task is something that is to be written once.
@@ -46,10 +50,13 @@ func createEntry(e *spirev1.RegistrationEntry) task {
 	}}
 }
 
-// doAll does tasks in parallel through all servers.
+// doAll does tasks in parallel through all servers. It lasts as long as they go
+// on.
 func doAll(ctx context.Context, servers []*cluster.Server, ledger *check.Ledger, tasks []task) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	progress := expectProgress(cancel)
+	defer progress.Stop()
 	queue := make(chan task)
 	var wg sync.WaitGroup
 	for i := range tasksPerServer * len(servers) {
@@ -59,6 +66,7 @@ func doAll(ctx context.Context, servers []*cluster.Server, ledger *check.Ledger,
 				if err := t.do(ctx, s.Name, s.Client, ledger); err != nil {
 					cancel(err)
 				}
+				progress.Reset(stallMax)
 			}
 		})
 	}
@@ -74,6 +82,12 @@ func doAll(ctx context.Context, servers []*cluster.Server, ledger *check.Ledger,
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// expectProgress calls cancel once the timer that it returns was not reset for
+// stallMax.
+func expectProgress(cancel context.CancelCauseFunc) *time.Timer {
+	return time.AfterFunc(stallMax, func() { cancel(fmt.Errorf("no write has ended for %v", stallMax)) })
 }
 
 // do tries until the task is done. All attempts are one write: if two of them

@@ -22,9 +22,7 @@ const requestTimeout = 5 * time.Second
 
 // setUp writes what the load and the agents need.
 func (s *session) setUp(ctx context.Context) error {
-	step, cancel := context.WithTimeout(ctx, stepMax)
-	defer cancel()
-	if err := s.fleet.SetUp(step, s.Cluster.Servers, s.ledger, s.Entries); err != nil {
+	if err := s.fleet.SetUp(ctx, s.Cluster.Servers, s.ledger, s.Entries); err != nil {
 		return err
 	}
 	s.Display.Printf("      trust domain %s has %d agents, which talk to %d servers", s.fleet.TrustDomain.Name(), len(s.fleet.Agents), len(s.Cluster.Servers))
@@ -34,17 +32,17 @@ func (s *session) setUp(ctx context.Context) error {
 // loadEntries writes the registration entries through all servers, and reads
 // some back through each.
 func (s *session) loadEntries(ctx context.Context) error {
-	step, cancel := context.WithTimeout(ctx, stepMax)
-	defer cancel()
-	before, err := s.countEntries(step, s.Cluster.Servers[0])
+	before, err := s.countEntries(ctx, s.Cluster.Servers[0])
 	if err != nil {
 		return err
 	}
 	begun := time.Now()
-	if err := load.Entries(step, s.Cluster.Servers, s.ledger, s.Entries); err != nil {
+	if err := load.Entries(ctx, s.Cluster.Servers, s.ledger, s.Entries); err != nil {
 		return err
 	}
 	s.Display.Printf("      %d registration entries created in %.1f s, each with its indexes and SPIRE's event in one transaction", len(s.Entries), time.Since(begun).Seconds())
+	step, cancel := context.WithTimeout(ctx, stepMax)
+	defer cancel()
 	sample := api.EntryFilter{SpiffeID: s.Entries[len(s.Entries)-1].SpiffeId}
 	for _, srv := range s.Cluster.Servers {
 		count, err := s.countEntries(step, srv)
