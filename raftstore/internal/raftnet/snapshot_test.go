@@ -257,9 +257,9 @@ func TestSnapshotIsRefused(t *testing.T) {
 		change func(*Config)
 		answer string // in the error
 	}{
-		"no space":            {func(c *Config) { c.Free = func() uint64 { return 2*size - 1 } }, "no space for a snapshot"},
-		"another snapshot":    {func(c *Config) { c.CheckSnapshot = func(io.Reader, uint64, uint64) error { return errBadCommand } }, errBadCommand.Error()},
-		"no directory":        {func(c *Config) { c.Dir += "/missing" }, "no such file"},
+		"no space":         {func(c *Config) { c.Free = func() uint64 { return 2*size - 1 } }, "no space for a snapshot"},
+		"another snapshot": {func(c *Config) { c.CheckSnapshot = func(io.Reader, uint64, uint64) error { return errBadCommand } }, errBadCommand.Error()},
+		"no directory":     {func(c *Config) { c.Dir += "/missing" }, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
