@@ -1,37 +1,78 @@
 package fsm_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"math"
+	"runtime"
 	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/store"
-	"github.com/spire-raft/spire-raft/store/txn"
 )
 
-func TestCheckTransaction(t *testing.T) {
-	put := txn.Write{Kind: store.EventPut, Key: []byte("b")}
-	remove := txn.Write{Kind: store.EventDelete, Key: []byte("a")}
-	for _, tc := range []struct {
-		name   string
-		writes []txn.Write
-		grows  bool
+func TestCheckEntry(t *testing.T) {
+	good := fsm.EncodeEnvelope([][]byte{writes(t, put("a", "1"), del("b")), fsm.EncodeTermStart()})
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)-1] ^= 1
+	for _, c := range []struct {
+		name string
+		data []byte
+		want error
 	}{
-		{"nothing", nil, false},
-		{"a delete", []txn.Write{remove}, false},
-		{"a delete and a put", []txn.Write{remove, put}, true},
+		{"commands", good, nil},
+		{"no command", fsm.EncodeEnvelope(nil), nil},
+		{"a command that will be refused", fsm.EncodeEnvelope([][]byte{fsm.EncodeRemoveNode("")}), nil},
+		{"nothing", nil, store.ErrCorrupt},
+		{"a flipped bit", flipped, store.ErrCorrupt},
+		{"cut off", good[:len(good)-1], store.ErrCorrupt},
+		{"an undecodable command", fsm.EncodeEnvelope([][]byte{[]byte("?")}), store.ErrCorrupt},
+		{"a command without a kind", fsm.EncodeEnvelope([][]byte{{}}), store.ErrCorrupt},
+		{"a command of a later version", fsm.EncodeEnvelope([][]byte{protowire.AppendVarint(protowire.AppendTag(nil, 1000, protowire.VarintType), 1)}), fsm.ErrTooNew},
+		{"a level of a later version", fsm.EncodeEnvelope([][]byte{fsm.EncodeRaiseFeatureLevel(math.MaxUint32)}), fsm.ErrTooNew},
 	} {
-		command, err := fsm.EncodeTransaction(&txn.Intent{Writes: tc.writes})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if grows, err := fsm.CheckTransaction(command); err != nil || grows != tc.grows {
-			t.Errorf("%s: grows %v, %v; want %v", tc.name, grows, err, tc.grows)
+		if err := fsm.CheckEntry(c.data); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
-	for name, command := range map[string][]byte{"a removal": fsm.EncodeRemoveNode("n1"), "garbage": {0xff}, "nothing": nil} {
-		if _, err := fsm.CheckTransaction(command); !errors.Is(err, store.ErrInvalid) {
-			t.Errorf("%s: got %v, want %v", name, err, store.ErrInvalid)
+}
+
+// TestCheckEntry_ManyItemsTakeNoMemory: an empty item has two bytes, and costs
+// some hundred when it is decoded.
+func TestCheckEntry_ManyItemsTakeNoMemory(t *testing.T) {
+	const size = 8 << 20
+	items := func(field protowire.Number) []byte {
+		return bytes.Repeat(protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), nil), size/2)
+	}
+	command := func(transaction []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, transactionField(t), protowire.BytesType), transaction)
+	}
+	cases := map[string][]byte{"commands": fsm.EncodeEnvelope(make([][]byte, size/2))}
+	for field := protowire.Number(2); field <= 6; field++ { // its lists
+		cases[fmt.Sprintf("field %d of a transaction", field)] = fsm.EncodeEnvelope([][]byte{command(items(field))})
+	}
+	for name, data := range cases {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := fsm.CheckEntry(data); !errors.Is(err, store.ErrTooLarge) {
+			t.Errorf("%s: %v", name, err)
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+			t.Errorf("%s: took %d bytes", name, took)
 		}
 	}
+}
+
+// transactionField is the number of the command that is a transaction.
+func transactionField(t *testing.T) protowire.Number {
+	t.Helper()
+	number, _, n := protowire.ConsumeTag(writes(t, put("a", "1")))
+	if n < 0 {
+		t.Fatal("a transaction has no tag")
+	}
+	return number
 }

@@ -40,27 +40,6 @@ func checked(cmd []byte) (*fsmv1.Command, error) {
 	return c, checkCommand(c)
 }
 
-// CheckEntry returns an error unless data is what [EncodeEnvelope] makes of
-// commands that this version knows: an [ErrTooNew] or a [store.ErrCorrupt].
-// Entries that another server sends go through it before they may enter the
-// log: one that it lets through doesn't stop the machine.
-func CheckEntry(data []byte) error {
-	cmds, err := decodeEnvelope(data)
-	if err != nil {
-		return err
-	}
-	for _, cmd := range cmds {
-		c, err := decodeCommand(cmd)
-		if err != nil {
-			return err
-		}
-		if err := checkSupported(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // decodeCommand returns the command in b. The result has copies of b's bytes.
 func decodeCommand(b []byte) (*fsmv1.Command, error) {
 	c := new(fsmv1.Command)

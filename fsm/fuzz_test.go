@@ -57,7 +57,7 @@ func FuzzCheckEntry(f *testing.F) {
 		}
 		err := fsm.CheckEntry(data)
 		if err != nil {
-			if !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, fsm.ErrTooNew) {
+			if !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrTooLarge) && !errors.Is(err, fsm.ErrTooNew) {
 				t.Fatalf("CheckEntry returned %v", err)
 			}
 			return

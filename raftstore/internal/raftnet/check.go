@@ -68,7 +68,7 @@ func (l limits) append(m *raftv1.AppendEntriesRequest) (*raft.AppendEntriesReque
 		return nil, breach("commit index %d", m.CommitIndex)
 	}
 	req := &raft.AppendEntriesRequest{
-		RPCHeader: rpcHeader(l.peer), Leader: []byte(l.peer), Term: m.Term,
+		RPCHeader: rpcHeader(l.peer), Term: m.Term,
 		PrevLogEntry: m.PreviousIndex, PrevLogTerm: m.PreviousTerm,
 		LeaderCommitIndex: m.CommitIndex,
 	}

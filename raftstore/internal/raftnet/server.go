@@ -174,7 +174,7 @@ func (in *inbound) vote(typ frameType, b []byte) error {
 		})
 	}
 	rpc := raft.RPC{Command: &raft.RequestVoteRequest{
-		RPCHeader: rpcHeader(in.peer), Candidate: []byte(in.peer), Term: m.Term,
+		RPCHeader: rpcHeader(in.peer), Term: m.Term,
 		LastLogIndex: m.LastIndex, LastLogTerm: m.LastTerm, LeadershipTransfer: m.LeadershipTransfer,
 	}}
 	return in.answer(rpc, func(resp any) (frameType, proto.Message) {

@@ -70,10 +70,10 @@ func TestRequestsArriveAsTheyWere(t *testing.T) {
 		}{
 			{"append", func() error {
 				return from.AppendEntries("b", "b", &raft.AppendEntriesRequest{Term: 5, PrevLogEntry: 7, PrevLogTerm: 3, LeaderCommitIndex: 6, Entries: slices.Clone(entries)}, &app)
-			}, &raft.AppendEntriesRequest{RPCHeader: head, Leader: []byte("a"), Term: 5, PrevLogEntry: 7, PrevLogTerm: 3, LeaderCommitIndex: 6, Entries: entries}},
+			}, &raft.AppendEntriesRequest{RPCHeader: head, Term: 5, PrevLogEntry: 7, PrevLogTerm: 3, LeaderCommitIndex: 6, Entries: entries}},
 			{"vote", func() error {
 				return from.RequestVote("b", "b", &raft.RequestVoteRequest{Term: 5, LastLogIndex: 9, LastLogTerm: 4, LeadershipTransfer: true}, &vote)
-			}, &raft.RequestVoteRequest{RPCHeader: head, Candidate: []byte("a"), Term: 5, LastLogIndex: 9, LastLogTerm: 4, LeadershipTransfer: true}},
+			}, &raft.RequestVoteRequest{RPCHeader: head, Term: 5, LastLogIndex: 9, LastLogTerm: 4, LeadershipTransfer: true}},
 			{"pre-vote", func() error {
 				return from.RequestPreVote("b", "b", &raft.RequestPreVoteRequest{Term: 5, LastLogIndex: 9, LastLogTerm: 4}, &pre)
 			}, &raft.RequestPreVoteRequest{RPCHeader: head, Term: 5, LastLogIndex: 9, LastLogTerm: 4}},
