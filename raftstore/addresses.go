@@ -31,7 +31,7 @@ func (n *Node) address(node string) (string, bool) {
 // learnAddress notes where a node is, on the word of the node itself or of a
 // join. Whoever dials it checks who answers.
 func (n *Node) learnAddress(node, address string) {
-	if node == n.id.NodeID || !validAddress(address) {
+	if node == n.id.NodeID || checkAddress(address) != nil {
 		return
 	}
 	if err := n.addresses.Set(node, address); err != nil {
@@ -58,7 +58,7 @@ func (n *Node) hear(source string, members []*peerv1.Member) {
 		node, address := m.GetNodeId(), m.GetAddress()
 		known, ok := n.address(node)
 		switch {
-		case address == known || !validAddress(address) || !admitted.has(node):
+		case address == known || checkAddress(address) != nil || !admitted.has(node):
 		case !ok || node == source:
 			n.learnAddress(node, address)
 		case node != n.id.NodeID && n.hints.begin(source, node):

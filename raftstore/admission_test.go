@@ -1,11 +1,13 @@
 package raftstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 // Methods of the peer protocol, see docs/FORMATS.md.
 const (
 	methodPropose = 1
+	methodHello   = 7
 	methodJoin    = 4
 	methodVouch   = 8
 )
@@ -180,4 +183,32 @@ func TestPropose_IsForTransactions(t *testing.T) {
 	command, err := fsm.EncodeTransaction(in)
 	must(t, err)
 	must(t, c.ask(member, transport.Peer, leader, methodPropose, &peerv1.ProposeRequest{Command: command}, &peerv1.ProposeResponse{}))
+}
+
+// TestRequests_AreBoundedBeforeTheyAreDecoded: a probe of empty members takes
+// many times its length once it is decoded.
+func TestRequests_AreBoundedBeforeTheyAreDecoded(t *testing.T) {
+	c := startCluster(t, 1, nil)
+	member := c.admitted("node-9")
+	for _, tc := range []struct {
+		kind   transport.Kind
+		method uint8
+		body   int
+	}{
+		{transport.Peer, methodProbe, 33 << 10},
+		{transport.Peer, methodVouch, 5 << 10},
+		{transport.Peer, methodPropose, 6 << 20},
+		{transport.Join, methodJoin, 33 << 10},
+		{transport.Join, methodHello, 5 << 10},
+	} {
+		conn, err := member.Dial(c.ctx(), tc.kind, "node-1")
+		must(t, err)
+		client := rpc.NewClient(conn, rpc.Config{})
+		defer client.Close()
+		body := bytes.Repeat([]byte{0x0a, 0}, tc.body/2) // an empty item of field 1
+		_, err = client.Call(c.ctx(), tc.method, body)
+		if refused := new(rpc.Error); !errors.As(err, &refused) || refused.Code != codeBadRequest || !strings.Contains(err.Error(), "the limit is") {
+			t.Errorf("method %d with %d bytes: got %v, want code %d", tc.method, len(body), err, codeBadRequest)
+		}
+	}
 }

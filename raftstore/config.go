@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -219,15 +218,31 @@ func (c Config) Validate() error {
 	}
 	check(c.Dir != "", "Dir is empty: name the directory that Init prepared")
 	check(c.Credentials != nil, "Credentials are missing")
-	check(validAddress(c.ListenAddress), "ListenAddress %q is not host:port", c.ListenAddress)
-	check(c.AdvertiseAddress == "" || validAddress(c.AdvertiseAddress), "AdvertiseAddress %q is not host:port", c.AdvertiseAddress)
+	address := func(field, a string, check func(string) error) {
+		if err := check(a); err != nil {
+			errs = append(errs, fmt.Errorf("raftstore config: %s %q %w", field, a, err))
+		}
+	}
+	address("ListenAddress", c.ListenAddress, checkListenAddress)
+	if c.AdvertiseAddress != "" {
+		address("AdvertiseAddress", c.AdvertiseAddress, checkAddress)
+	}
 	check(!c.Bootstrap || c.Join == nil, "Bootstrap and Join exclude each other")
 	if c.Join != nil {
 		check(len(c.Join.Addresses) > 0, "Join.Addresses is empty: name a node of the cluster")
+		for _, a := range c.Join.Addresses {
+			address("Join.Addresses has", a, checkAddress)
+		}
 		check(c.Join.Token != "", "Join.Token is empty: create one on a node of the cluster")
 	}
 	if g := c.Gossip; g != nil {
-		check(validAddress(g.BindAddress), "Gossip.BindAddress %q is not host:port", g.BindAddress)
+		address("Gossip.BindAddress", g.BindAddress, checkListenAddress)
+		if g.AdvertiseAddress != "" {
+			address("Gossip.AdvertiseAddress", g.AdvertiseAddress, checkAddress)
+		}
+		for _, a := range g.Seeds {
+			address("Gossip.Seeds has", a, checkAddress)
+		}
 		check(len(g.Key) == gossipKeyBytes, "Gossip.Key has %d bytes, not %d", len(g.Key), gossipKeyBytes)
 	}
 	t := c.Timing
@@ -245,8 +260,3 @@ func (c Config) Validate() error {
 }
 
 const gossipKeyBytes = 32
-
-func validAddress(a string) bool {
-	_, port, err := net.SplitHostPort(a)
-	return err == nil && port != ""
-}

@@ -14,8 +14,9 @@ import (
 
 // Codes of failures, see docs/FORMATS.md.
 const (
-	codeInvalid = 4
-	codeRemoved = 8
+	codeInvalid    = 4
+	codeRemoved    = 8
+	codeBadRequest = 10
 )
 
 // TestRemoveServer_BarsWhoeverItIs: an id can be barred before its node ever

@@ -29,10 +29,36 @@ const (
 	methodVouch     = 8
 )
 
+// bodyBytesMax bounds the body of a request by its method, before anything is
+// decoded: a message of empty items takes 50 times its length in memory. Those
+// not named have defaultBodyBytesMax.
+var bodyBytesMax = map[uint8]int{
+	methodPropose: 5 << 20, // a transaction of store.TxBytesMax
+	methodProbe:   32 << 10,
+	methodJoin:    32 << 10,
+}
+
+const defaultBodyBytesMax = 4 << 10
+
+// checkBody returns errBadRequest where a body is longer than any of its method.
+func checkBody(method uint8, body []byte) error {
+	limit, ok := bodyBytesMax[method]
+	if !ok {
+		limit = defaultBodyBytesMax
+	}
+	if len(body) > limit {
+		return fmt.Errorf("%w: %d bytes for method %d, the limit is %d", errBadRequest, len(body), method, limit)
+	}
+	return nil
+}
+
 // handle answers one request of a peer. What a peer may ask depends on what its
 // stream was authorized for.
 func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, body []byte) ([]byte, error) {
 	if err := n.live(); err != nil {
+		return nil, err
+	}
+	if err := checkBody(method, body); err != nil {
 		return nil, err
 	}
 	peer := conn.Peer()
