@@ -16,14 +16,14 @@ type Conn struct {
 	kind Kind
 
 	// peer is set once, under t.mu, before anybody gets the Conn.
-	peer Identity
+	peer PeerInfo
 
 	// moved tells that bytes have passed since the idle check looked last.
 	moved atomic.Bool
 }
 
-// Peer is who the other side has proved to be.
-func (c *Conn) Peer() Identity { return c.peer }
+// Peer is who the other side has proved to be, and what it claims.
+func (c *Conn) Peer() PeerInfo { return c.peer }
 
 // Kind is what the stream is for.
 func (c *Conn) Kind() Kind { return c.kind }

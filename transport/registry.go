@@ -30,7 +30,7 @@ func (t *Transport) addOpening(c *Conn) error {
 }
 
 // addInbound moves c from opening to inbound: it has turned out to be peer's.
-func (t *Transport) addInbound(c *Conn, peer Identity, kind Kind) error {
+func (t *Transport) addInbound(c *Conn, peer PeerInfo, kind Kind) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -65,8 +65,9 @@ func (t *Transport) addOutbound(c *Conn) error {
 	return nil
 }
 
-// setPeer records who has answered on an outbound connection.
-func (t *Transport) setPeer(c *Conn, peer Identity) {
+// setPeer records who has answered on an outbound connection, and what it claims
+// once that is known.
+func (t *Transport) setPeer(c *Conn, peer PeerInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c.peer = peer
