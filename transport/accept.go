@@ -86,9 +86,12 @@ func (t *Transport) accept() {
 }
 
 func (t *Transport) admit(raw net.Conn) {
-	c := &Conn{t: t, raw: raw}
+	c := &Conn{t: t, raw: raw, source: sourceOf(raw.RemoteAddr())}
 	if err := t.addOpening(c); err != nil {
 		raw.Close()
+		if !errors.Is(err, ErrClosed) {
+			t.refusals.add(raw.RemoteAddr(), err)
+		}
 		return
 	}
 	t.wg.Go(func() { t.greet(c) })
@@ -130,11 +133,12 @@ func (t *Transport) greet(c *Conn) {
 // told.
 func (t *Transport) authenticate(ctx context.Context, c *Conn) error {
 	bundle := t.wallet.bundle()
-	conn, ration := serverSide(c.raw, bundle)
+	conn, ration := serverSide(c.raw, bundle, c.advanced)
 	c.Conn = conn
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
 	}
+	c.advanced()
 	state := conn.ConnectionState()
 	kind, ok := kindOf(state.NegotiatedProtocol)
 	if !ok {

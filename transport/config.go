@@ -78,7 +78,9 @@ type Config struct {
 	ConnsMax int
 
 	// HandshakesMax bounds the connections that have not authenticated yet.
-	// Beyond it the oldest of them is closed. Zero means 128.
+	// Beyond it one of them is closed, or the new one: first those of a source
+	// with more than a quarter, a source being an IPv4 address or a /64 of IPv6,
+	// and of these first the ones that say nothing. Zero means 128.
 	HandshakesMax int
 
 	// Log gets refusals and changes of certificates. Nil means none.

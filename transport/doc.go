@@ -16,7 +16,8 @@
 //
 // Who has not authenticated yet costs bounded memory and time: at most
 // HandshakesMax connections, each for HandshakeTimeout and some 64 KiB. When
-// there are more, the oldest goes, so that stalled ones can't keep peers out.
+// there are more, those give way that say nothing or stall, and those of a host
+// that has more than its share, so that neither can keep peers out.
 //
 // # The answer
 //
