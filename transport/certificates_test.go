@@ -3,6 +3,8 @@ package transport_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"io"
 	"net/url"
@@ -52,6 +54,18 @@ func usage(u ...x509.ExtKeyUsage) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.ExtKeyUsage = u }
 }
 
+// rawURI names one URI, byte for byte.
+func rawURI(uri string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		names, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(uri)}})
+		if err != nil {
+			panic(err)
+		}
+		c.URIs = nil
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}}
+	}
+}
+
 // badCertificates are certificates that n2 must not get anywhere with.
 var badCertificates = []struct {
 	name  string
@@ -65,6 +79,11 @@ var badCertificates = []struct {
 	{"no URI", uris(), transport.ErrBadIdentity},
 	{"two URIs", uris("spiffe://example.org/spire/raft/c1/n2", "spiffe://example.org/spire/raft/c1/n3"), transport.ErrBadIdentity},
 	{"a workload of the same trust domain", uris("spiffe://example.org/workload"), transport.ErrBadIdentity},
+	{"an empty fragment", rawURI("spiffe://example.org/spire/raft/c1/n2#"), transport.ErrBadIdentity},
+	{"an empty query", uris("spiffe://example.org/spire/raft/c1/n2?"), transport.ErrBadIdentity},
+	{"an authority's", func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, transport.ErrUntrusted},
+	{"without digitalSignature", func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }, transport.ErrUntrusted},
+	{"without any key usage", func(c *x509.Certificate) { c.KeyUsage = 0 }, transport.ErrUntrusted},
 	{"a usage that is no TLS", usage(x509.ExtKeyUsageCodeSigning), transport.ErrUntrusted},
 }
 

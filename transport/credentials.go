@@ -25,7 +25,9 @@ type Bundle struct {
 // since a new one is checked.
 //
 // After an error, or a bundle that does not fit the node, the transport goes
-// on with the last good one and logs. Load may be called concurrently.
+// on with the last good one and logs. Only the roots of a bundle whose
+// certificate they don't vouch for are taken: what they trust no more is out.
+// Load may be called concurrently.
 type Credentials interface {
 	Load() (*Bundle, error)
 }
@@ -137,9 +139,19 @@ func (w *wallet) bundle() *Bundle {
 		w.cfg.Log.Info("certificate reloaded")
 		return b
 	}
+	// Not only the mistake of another certificate: an authority may be out.
+	newRoots := b != nil && b == w.bad && b.Roots != nil && errors.Is(err, ErrUntrusted)
+	if newRoots {
+		w.good = &Bundle{Certificate: w.good.Certificate, Roots: b.Roots}
+	}
 	if text := err.Error(); text != w.logged {
 		w.logged = text
-		w.cfg.Log.Error("new credentials are unusable, going on with the old ones", "error", err)
+		if newRoots {
+			w.cfg.Log.Error("the new roots don't vouch for this node's own certificate: peers are checked with them, "+
+				"and those that have the same roots refuse this node until it gets a certificate from one of them", "error", err)
+		} else {
+			w.cfg.Log.Error("new credentials are unusable, going on with the old ones", "error", err)
+		}
 	}
 	return w.good
 }

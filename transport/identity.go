@@ -83,5 +83,8 @@ func ParseIdentity(cert *x509.Certificate) (Identity, error) {
 	if id.ID() != uri {
 		return Identity{}, fmt.Errorf("%w: the certificate names %.300q, which should be %q", ErrBadIdentity, uri, id)
 	}
+	if err := checkRaw(cert, uri); err != nil {
+		return Identity{}, err
+	}
 	return id, nil
 }

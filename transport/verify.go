@@ -16,6 +16,9 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	if len(chain) == 0 {
 		return PeerInfo{}, fmt.Errorf("%w: there is no certificate", ErrUntrusted)
 	}
+	if len(chain) > chainMax {
+		return PeerInfo{}, fmt.Errorf("%w: it comes in a chain of %d, the limit is %d", ErrUntrusted, len(chain), chainMax)
+	}
 	if roots == nil { // Verify would take the system's
 		return PeerInfo{}, fmt.Errorf("%w: there are no roots to check it with", ErrUntrusted)
 	}
@@ -28,7 +31,10 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	if expired {
 		now = leaf.NotAfter
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{
+	if err := checkLeaf(leaf); err != nil {
+		return PeerInfo{}, err
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: intermediates,
 		KeyUsages:     []x509.ExtKeyUsage{usage},
@@ -44,6 +50,9 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 		return PeerInfo{}, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 
+	if err := checkStrength(chains); err != nil {
+		return PeerInfo{}, err
+	}
 	id, err := ParseIdentity(leaf)
 	if err != nil {
 		return PeerInfo{}, err
