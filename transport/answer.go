@@ -26,18 +26,32 @@ var reasons = []struct {
 	code byte
 	err  error
 	text bool
+	name string // for counting, see Config.OnRefuse
 }{
-	{11, ErrBadClaim, false}, // before what it may be a case of, like 9 and 10
-	{1, ErrUntrusted, false},
-	{2, ErrExpired, false},
-	{3, ErrBadIdentity, false},
-	{4, ErrOtherCluster, false},
-	{9, ErrRemovedPeer, true},
-	{10, ErrOtherInstance, true},
-	{5, ErrNotAuthorized, true},
-	{6, ErrBusy, true},
-	{7, ErrNotServed, false},
-	{8, ErrClosed, false},
+	{11, ErrBadClaim, false, "bad_claim"}, // before what it may be a case of, like 9 and 10
+	{1, ErrUntrusted, false, "untrusted"},
+	{2, ErrExpired, false, "expired"},
+	{3, ErrBadIdentity, false, "bad_identity"},
+	{4, ErrOtherCluster, false, "other_cluster"},
+	{9, ErrRemovedPeer, true, "removed"},
+	{10, ErrOtherInstance, true, "other_instance"},
+	{5, ErrNotAuthorized, true, "not_authorized"},
+	{6, ErrBusy, true, "busy"},
+	{7, ErrNotServed, false, "not_served"},
+	{8, ErrClosed, false, "closed"},
+}
+
+// reasonName is what a refusal because of err is counted as.
+func reasonName(err error) string {
+	for _, r := range reasons {
+		if errors.Is(err, r.err) {
+			return r.name
+		}
+	}
+	if errors.Is(err, ErrHandshakeTimeout) {
+		return "timeout"
+	}
+	return "handshake"
 }
 
 // writeWelcome tells the peer that it is welcome, and what own claims.

@@ -83,6 +83,11 @@ type Config struct {
 	// and of these first the ones that say nothing. Zero means 128.
 	HandshakesMax int
 
+	// OnRefuse is told of each connection of others that is refused: one word
+	// of a small set, such as "expired", "removed", "timeout", or "handshake"
+	// for whatever is no node at all. It must not block. Nil means nobody.
+	OnRefuse func(reason string)
+
 	// Log gets refusals and changes of certificates. Nil means none.
 	Log *slog.Logger
 }

@@ -59,7 +59,7 @@ func Listen(ctx context.Context, cfg Config) (*Transport, error) {
 		wallet:    w,
 		listener:  listener,
 		acceptors: make(map[Kind]*acceptor),
-		refusals:  refusalLog{log: cfg.Log},
+		refusals:  refusalLog{log: cfg.Log, onRefuse: cfg.OnRefuse},
 		inbound:   make(map[*Conn]struct{}),
 		outbound:  make(map[*Conn]struct{}),
 		perNode:   make(map[string]int),
@@ -77,6 +77,16 @@ func Listen(ctx context.Context, cfg Config) (*Transport, error) {
 
 // Addr is the address that the transport listens on.
 func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
+
+// Validity is the time that the node's own certificate is good for. It looks at
+// the credentials, and takes new ones as a handshake would.
+func (t *Transport) Validity() (notBefore, notAfter time.Time, err error) {
+	chain, err := t.wallet.bundle().chain()
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	return chain[0].NotBefore, chain[0].NotAfter, nil
+}
 
 // Listener hands out the streams of one kind, which must be one of this package,
 // that other nodes open; what its Accept returns is a *Conn. There is one listener for each kind: to close it
