@@ -43,7 +43,7 @@ func (t *trusted) has(node string) bool {
 //
 // Join streams are open to all, to nodes that were removed too, since that is
 // what they are told there. Nothing is believed of what they say.
-func (n *Node) authorize(kind transport.Kind, peer transport.Identity) error {
+func (n *Node) authorize(kind transport.Kind, peer transport.PeerInfo) error {
 	if kind == transport.Join {
 		return nil
 	}

@@ -38,7 +38,7 @@ func (c *cluster) intruder(node string) *transport.Transport {
 		ListenAddress: "127.0.0.1:0",
 		Identity:      transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: node},
 		Credentials:   c.credentials(clusterID, node),
-		Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve: func(_ context.Context, node string) (string, error) {
 			i := slices.IndexFunc(c.nodes, func(n *raftstore.Node) bool { return n.Status().NodeID == node })
 			return c.nodes[i].Addr().String(), nil

@@ -102,7 +102,7 @@ func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinRespo
 
 // handleJoin takes the peer into the configuration as a non-voter. It gets its
 // vote later, see promote. Asking again with the same token is harmless.
-func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+func (n *Node) handleJoin(ctx context.Context, peer transport.PeerInfo, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
 	if len(n.configuration().Servers) == 0 {
 		return nil, fmt.Errorf("%w: node %s belongs to no cluster yet, or its data was wiped; join through another node",
 			ErrNotMember, n.id.NodeID)

@@ -22,6 +22,7 @@ type metrics struct {
 	groupSize    prometheus.Histogram
 	scrubs       *prometheus.CounterVec // by outcome
 	hashMismatch prometheus.Counter
+	refused      *prometheus.CounterVec // by reason
 }
 
 func newMetrics() *metrics {
@@ -47,12 +48,16 @@ func newMetrics() *metrics {
 		}),
 		scrubs:       byOutcome("scrubs_total", "Checks of the whole state."),
 		hashMismatch: counter("state_hash_mismatches_total", "State hashes of other nodes that differ at the same index."),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: metricsNamespace, Name: "connections_refused_total",
+			Help: "Connections of others that this node refused.",
+		}, []string{"reason"}),
 	}
 }
 
 // all are the collectors of m.
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.commits, m.commitTime, m.readIndexes, m.watchEvents, m.groupSize, m.scrubs, m.hashMismatch}
+	return []prometheus.Collector{m.commits, m.commitTime, m.readIndexes, m.watchEvents, m.groupSize, m.scrubs, m.hashMismatch, m.refused}
 }
 
 // outcome names what became of a request, for a label.
@@ -77,6 +82,9 @@ func outcome(err error) string {
 	}
 	return "ok"
 }
+
+// refuse implements transport.Config.OnRefuse.
+func (m *metrics) refuse(reason string) { m.refused.WithLabelValues(reason).Inc() }
 
 func (m *metrics) committed(begun time.Time, err error) {
 	m.commits.WithLabelValues(outcome(err)).Inc()
@@ -114,6 +122,9 @@ var statusGauges = []statusGauge{
 	gauge("disk_low", "1 where the free space is below the reserve.", func(s Status) float64 { return truth(s.DiskLow) }),
 	gauge("watchers", "Open watchers.", func(s Status) float64 { return float64(s.Watchers) }),
 	gauge("peers", "Other servers in the configuration.", func(s Status) float64 { return float64(len(s.Peers)) }),
+	gauge("certificate_not_after_seconds", "When this node's certificate expires, in Unix seconds.", func(s Status) float64 {
+		return float64(s.CertificateNotAfter.Unix())
+	}),
 	gauge("diverged", "1 where a state hash differed from another node's.", func(s Status) float64 { return truth(s.Diverged) }),
 }
 

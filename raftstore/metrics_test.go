@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -105,13 +106,14 @@ func TestMetrics_TellWhatANodeDoes(t *testing.T) {
 		}
 	}
 	for name, least := range map[string]float64{
-		"read_index_rounds_total/ok":  1,
-		"last_log_index":              float64(status.AppliedIndex),
-		"durable_index":               0,
-		"commit_index":                float64(status.AppliedIndex),
-		"staleness_seconds":           0,
-		"leader_last_contact_seconds": 0,
-		"disk_free_bytes":             1,
+		"read_index_rounds_total/ok":    1,
+		"last_log_index":                float64(status.AppliedIndex),
+		"durable_index":                 0,
+		"commit_index":                  float64(status.AppliedIndex),
+		"staleness_seconds":             0,
+		"leader_last_contact_seconds":   0,
+		"disk_free_bytes":               1,
+		"certificate_not_after_seconds": float64(time.Now().Unix()),
 	} {
 		if v, found := got["spire_raft_"+name]; !found || v < least {
 			t.Errorf("%s of a follower: got %v (found: %v), want %v or more", name, v, found, least)

@@ -147,6 +147,7 @@ func (n *Node) openNetwork(ctx context.Context) error {
 		Authorize:     n.authorize,
 		Resolve:       n.resolve,
 		Ready:         n.started,
+		OnRefuse:      n.metrics.refuse,
 		Log:           n.log,
 	})
 	if err != nil {
@@ -231,6 +232,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.compactLog)
 	n.spawn(n.paceElections)
 	n.spawn(n.scrub)
+	n.spawn(n.watchCertificate)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {
 		n.spawn(func(ctx context.Context) { n.serve(ctx, kind) })
 	}

@@ -105,7 +105,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 
 // handleStranger answers one request on a join stream, which any node of the
 // cluster may open.
-func (n *Node) handleStranger(ctx context.Context, peer transport.Identity, method uint8, body []byte) ([]byte, error) {
+func (n *Node) handleStranger(ctx context.Context, peer transport.PeerInfo, method uint8, body []byte) ([]byte, error) {
 	if err := n.notRemoved(peer.Node); err != nil {
 		return nil, err
 	}

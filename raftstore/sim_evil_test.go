@@ -35,7 +35,7 @@ func (s *sim) impersonate(i int) *impostor {
 		Network:       s.net.Host(name),
 		Identity:      transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: name},
 		Credentials:   s.credentials(clusterID, name),
-		Authorize:     func(transport.Kind, transport.Identity) error { return errors.New("not to me") },
+		Authorize:     func(transport.Kind, transport.PeerInfo) error { return errors.New("not to me") },
 		Resolve:       func(_ context.Context, node string) (string, error) { return s.address(node), nil },
 		Log:           slog.New(slog.DiscardHandler),
 	})

@@ -64,6 +64,9 @@ type Status struct {
 	DiskLow       bool
 	Watchers      int
 
+	// CertificateNotAfter is when the node's own certificate expires.
+	CertificateNotAfter time.Time
+
 	// Diverged tells that another node had a different state hash at the same
 	// index, and that no quorum tells which one is wrong; or that this one is,
 	// and has stopped itself: see the log.
@@ -111,6 +114,9 @@ func (n *Node) Status() Status {
 		Watchers:      n.watchers.count(),
 		Diverged:      n.diverged.Load(),
 		Peers:         n.peerStatus(),
+	}
+	if _, notAfter, err := n.transport.Validity(); err == nil {
+		s.CertificateNotAfter = notAfter
 	}
 	_, leader := n.raft.LeaderWithID()
 	s.Leader = string(leader)

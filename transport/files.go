@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +33,12 @@ type Files struct {
 	// on the host.
 	Key string
 
-	// Roots is the file of the authorities, at least one.
+	// Roots is the file of the authorities, at least one, and nothing else. Use
+	// an authority that issues to nodes of this cluster only: whoever can have
+	// it sign the name of a node is that node.
+	//
+	// Roots that don't vouch for this node's own certificate count for peers all
+	// the same: to drop an authority shuts out what it has issued, at once.
 	Roots string
 
 	mu      sync.Mutex // guards the fields below
@@ -106,9 +113,37 @@ func (f *Files) parse(content [3][]byte) (*Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s with key %s: %w", f.Certificate, f.Key, err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(content[2]) {
-		return nil, fmt.Errorf("roots %s: there is no PEM certificate in the file", f.Roots)
+	roots, err := parseRoots(content[2])
+	if err != nil {
+		return nil, fmt.Errorf("roots %s: %w", f.Roots, err)
 	}
 	return &Bundle{Certificate: cert, Roots: roots}, nil
+}
+
+// parseRoots takes authorities only: a node's certificate among the roots would
+// stay trusted whatever its authority does.
+func parseRoots(content []byte) (*x509.CertPool, error) {
+	roots, n := x509.NewCertPool(), 0
+	for {
+		var block *pem.Block
+		if block, content = pem.Decode(content); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("the file has a %.100q, and should have certificates only", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		if !cert.BasicConstraintsValid || !cert.IsCA || cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+			return nil, fmt.Errorf("%.300q is no authority: it may not issue certificates", cert.Subject)
+		}
+		roots.AddCert(cert)
+		n++
+	}
+	if n == 0 {
+		return nil, errors.New("there is no PEM certificate in the file")
+	}
+	return roots, nil
 }

@@ -140,6 +140,8 @@ func TestFiles_Errors(t *testing.T) {
 			f.Key = other.Key
 		}, "node.key"},
 		{"the roots are empty", func(f *transport.Files) { os.Truncate(f.Roots, 0) }, "roots.crt"},
+		{"a root is no authority", func(f *transport.Files) { f.Roots = f.Certificate }, "no authority"},
+		{"a key is among the roots", func(f *transport.Files) { f.Roots = f.Key }, "PRIVATE KEY"},
 		{"the certificate is huge", func(f *transport.Files) { os.Truncate(f.Certificate, 400<<20) }, "node.crt"},
 		{"the certificate is a directory", func(f *transport.Files) { f.Certificate = t.TempDir() }, "directory"},
 	} {

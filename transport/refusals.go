@@ -12,7 +12,8 @@ const refusalInterval = time.Second
 
 // refusalLog keeps a flood of bad connections from flooding the log.
 type refusalLog struct {
-	log *slog.Logger
+	log      *slog.Logger
+	onRefuse func(reason string) // nil, or told of each
 
 	mu      sync.Mutex // guards the fields below
 	last    time.Time
@@ -20,6 +21,9 @@ type refusalLog struct {
 }
 
 func (r *refusalLog) add(from net.Addr, err error) {
+	if r.onRefuse != nil {
+		r.onRefuse(reasonName(err))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()

@@ -42,7 +42,7 @@ func Listen(ctx context.Context, cfg Config) (*Transport, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	w := &wallet{source: cfg.Credentials, own: cfg.Identity, log: cfg.Log}
+	w := &wallet{cfg: cfg}
 	if err := w.open(); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func Listen(ctx context.Context, cfg Config) (*Transport, error) {
 		wallet:    w,
 		listener:  listener,
 		acceptors: make(map[Kind]*acceptor),
-		refusals:  refusalLog{log: cfg.Log},
+		refusals:  refusalLog{log: cfg.Log, onRefuse: cfg.OnRefuse},
 		inbound:   make(map[*Conn]struct{}),
 		outbound:  make(map[*Conn]struct{}),
 		perNode:   make(map[string]int),
@@ -78,6 +78,16 @@ func Listen(ctx context.Context, cfg Config) (*Transport, error) {
 // Addr is the address that the transport listens on.
 func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 
+// Validity is the time that the node's own certificate is good for. It looks at
+// the credentials, and takes new ones as a handshake would.
+func (t *Transport) Validity() (notBefore, notAfter time.Time, err error) {
+	chain, err := t.wallet.bundle().chain()
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	return chain[0].NotBefore, chain[0].NotAfter, nil
+}
+
 // Listener hands out the streams of one kind, which must be one of this package,
 // that other nodes open; what its Accept returns is a *Conn. There is one listener for each kind: to close it
 // refuses further streams and leaves those it has handed out. A stream that
@@ -89,7 +99,7 @@ func (t *Transport) Listener(kind Kind) net.Listener {
 // CloseWhere cuts the connections, in both directions, that doomed picks by what
 // they are for and whose they are. It may not block: nothing goes on meanwhile.
 func (t *Transport) CloseWhere(doomed func(kind Kind, peer Identity) bool) {
-	t.cutWhere(func(c *Conn) bool { return c.peer.Node != "" && doomed(c.kind, c.peer) })
+	t.cutWhere(func(c *Conn) bool { return c.peer.Node != "" && doomed(c.kind, c.peer.Identity) })
 }
 
 // Close stops listening, cuts every connection in both directions, and waits

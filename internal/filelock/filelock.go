@@ -31,8 +31,11 @@ const poll = 20 * time.Millisecond
 // means one attempt. Where the lock stays taken, the error wraps ErrLocked and
 // names the file and, where it is known, the process. unlock may be called more
 // than once.
+//
+// A path that is a symbolic link, or anything but a regular file, is an error:
+// what it leads to would be overwritten, or stop the process.
 func Lock(path string, wait time.Duration) (unlock func() error, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +43,24 @@ func Lock(path string, wait time.Duration) (unlock func() error, err error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return sync.OnceValue(f.Close), nil
+}
+
+func open(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s is a symbolic link, and should be a file that only this program makes: remove it: %w", path, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file (%s): remove it", path, info.Mode())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func acquire(f *os.File, wait time.Duration) error {

@@ -4,19 +4,27 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spire-raft/spire-raft/store"
 )
 
-// track limits conn, or closes it where there are too many or the transport is.
+// track limits conn, or closes it where the transport is closed. Where there are
+// too many that others opened, one of them makes room.
 func (t *transport) track(conn net.Conn, inbound bool) (*limitedConn, bool) {
 	c := &limitedConn{Conn: conn, t: t, inbound: inbound, left: streamBytesMax}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || inbound && t.inbound >= streamsMax {
+	if t.closed {
 		_ = conn.Close()
 		return nil, false
+	}
+	if inbound && t.inbound >= streamsMax {
+		if victim := t.least(); victim != nil {
+			t.forget(victim)
+			_ = victim.Conn.Close() // its user closes it again
+		}
 	}
 	c.until = time.Now().Add(streamDuration)
 	_ = conn.SetDeadline(c.until)
@@ -27,6 +35,59 @@ func (t *transport) track(conn net.Conn, inbound bool) (*limitedConn, bool) {
 	return c, true
 }
 
+// least returns the stream that makes room for another: of the host that has
+// most of them the oldest that has said nothing, else the oldest. It is called
+// under t.mu.
+func (t *transport) least() *limitedConn {
+	perHost := make(map[string]int)
+	for c := range t.conns {
+		if c.inbound {
+			perHost[c.host()]++
+		}
+	}
+	var least *limitedConn
+	for c := range t.conns {
+		if !c.inbound {
+			continue
+		}
+		if least == nil || c.before(least, perHost) {
+			least = c
+		}
+	}
+	return least
+}
+
+// before tells whether c makes room rather than d.
+func (c *limitedConn) before(d *limitedConn, perHost map[string]int) bool {
+	if n, m := perHost[c.host()], perHost[d.host()]; n != m {
+		return n > m
+	}
+	if c.heard.Load() != d.heard.Load() {
+		return d.heard.Load()
+	}
+	return c.until.Before(d.until)
+}
+
+// forget lets go of a stream. It is called under t.mu.
+func (t *transport) forget(c *limitedConn) {
+	if _, ok := t.conns[c]; !ok {
+		return
+	}
+	delete(t.conns, c)
+	if c.inbound {
+		t.inbound--
+	}
+}
+
+// host is the address that c comes from.
+func (c *limitedConn) host() string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return c.RemoteAddr().String()
+	}
+	return host
+}
+
 // limitedConn is a stream that ends after a time and a number of bytes.
 type limitedConn struct {
 	net.Conn
@@ -34,6 +95,7 @@ type limitedConn struct {
 	inbound bool
 	until   time.Time
 	left    int // bytes that may still be read; only the reader uses it
+	heard   atomic.Bool
 	once    sync.Once
 }
 
@@ -43,6 +105,9 @@ func (c *limitedConn) Read(b []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(b[:min(len(b), c.left)])
 	c.left -= n
+	if n > 0 {
+		c.heard.Store(true)
+	}
 	return n, err
 }
 
@@ -59,10 +124,7 @@ func (c *limitedConn) Close() error {
 	c.once.Do(func() {
 		c.t.mu.Lock()
 		defer c.t.mu.Unlock()
-		delete(c.t.conns, c)
-		if c.inbound {
-			c.t.inbound--
-		}
+		c.t.forget(c)
 	})
 	return c.Conn.Close()
 }

@@ -24,8 +24,8 @@ const (
 	// longest addresses, and 250 with usual ones.
 	streamBytesMax = 64 << 10
 
-	// streamsMax bounds the streams that strangers can have open. More are
-	// closed at once.
+	// streamsMax bounds the streams that others can have open. Beyond it one of
+	// the host with most of them is closed, see least.
 	streamsMax = 64
 
 	// streamDuration is the life of a stream.
