@@ -167,7 +167,7 @@ func applyMadeUp(t *testing.T, dir string) {
 	}
 	at := m.Position()
 	hash := sha256.Sum256([]byte("made up"))
-	command := fsm.EncodeAddJoinToken(hash, time.Now().Add(time.Hour), time.Now())
+	command := fsm.EncodeAddJoinToken(hash, "", time.Now().Add(time.Hour), time.Now())
 	_, err = m.Apply([]fsm.Entry{{
 		Index: at.Index + 1, Term: at.Term, Kind: fsm.EntryCommands, Data: fsm.EncodeEnvelope([][]byte{command}),
 	}})

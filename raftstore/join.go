@@ -124,7 +124,7 @@ func (n *Node) handleJoin(ctx context.Context, peer transport.Identity, req *pee
 	if err := n.admissible(peer.Node, req.GetDiskId()); err != nil {
 		return nil, err
 	}
-	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, peer.Node, req.GetDiskId(), time.Now()))
+	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, peer.Node, req.GetDiskId(), fsm.KeyHash{}, time.Now()))
 	if err != nil {
 		return nil, err
 	}
@@ -157,11 +157,11 @@ func (n *Node) admissible(node, disk string) error {
 	if !n.isMember(node) {
 		return nil
 	}
-	joined, err := view.Joined(node, disk)
+	admission, _, err := view.Admission(node)
 	if err != nil {
 		return err
 	}
-	if !joined {
+	if admission.DiskID != disk {
 		return fmt.Errorf("%w: %s; remove it first, then join with a new node id", ErrAlreadyMember, node)
 	}
 	return nil

@@ -49,7 +49,7 @@ func (n *Node) CreateJoinToken(ctx context.Context, ttl time.Duration) (string, 
 // addToken stores a token on the leader, whose clock decides when it expires.
 func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, ttl time.Duration) error {
 	now := time.Now()
-	result, err := n.proposer.propose(ctx, fsm.EncodeAddJoinToken(hash, now.Add(ttl), now))
+	result, err := n.proposer.propose(ctx, fsm.EncodeAddJoinToken(hash, "", now.Add(ttl), now))
 	if err != nil {
 		return err
 	}
