@@ -161,10 +161,10 @@ func (b *batch) revokeToken(id TokenID) (Result, error) {
 	return b.done(), err
 }
 
-// usedBy tells whether a node has used the token, from whatever disk.
-func (t JoinToken) usedBy(nodeID string) bool {
+// UserNode is the node that has used the token, from whatever disk.
+func (t JoinToken) UserNode() string {
 	node, _, _ := strings.Cut(t.UsedBy, userSeparator)
-	return node == nodeID
+	return node
 }
 
 // userSeparator is in no id.
@@ -225,7 +225,7 @@ func (b *batch) removeNode(nodeID string) (Result, error) {
 	if err != nil || gone != nil {
 		return b.done(), err
 	}
-	if err := b.dropTokens(func(t JoinToken) bool { return t.usedBy(nodeID) }); err != nil {
+	if err := b.dropTokens(func(t JoinToken) bool { return t.UserNode() == nodeID }); err != nil {
 		return Result{}, err
 	}
 	admission, err := b.buckets[bucketAdmissions].findSealed(key)

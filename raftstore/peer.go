@@ -25,6 +25,8 @@ const (
 	methodRemove    = 5
 	methodAddToken  = 6
 	methodHello     = 7
+	methodRenew     = 8
+	methodRevoke    = 9
 )
 
 // handle answers one request of a peer. What a peer may ask depends on what its
@@ -38,7 +40,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		switch method {
 		case methodJoin:
 			return answer(body, &peerv1.JoinRequest{}, func(req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
-				return n.handleJoin(ctx, peer, req)
+				return n.handleJoin(ctx, conn, req)
 			})
 		case methodHello:
 			return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
@@ -68,6 +70,14 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodAddToken:
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
 			return &peerv1.AddTokenResponse{}, n.handleAddToken(ctx, req)
+		})
+	case methodRenew:
+		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
+			return n.renewFor(peer.Node, req.GetCertificateRequest())
+		})
+	case methodRevoke:
+		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
+			return &peerv1.RevokeTokenResponse{}, n.handleRevokeToken(ctx, req)
 		})
 	case methodRemove:
 		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
@@ -110,7 +120,7 @@ func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) 
 	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
 		return fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
 	}
-	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), ttl)
+	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
 }
 
 func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {

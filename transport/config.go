@@ -30,6 +30,11 @@ type Config struct {
 	// answers and then call CloseNode.
 	Authorize func(kind Kind, peer Identity) error
 
+	// Strangers lets nodes that no root vouches for open Join streams. Their
+	// Peer is the zero Identity, for Authorize too, and what they have open
+	// together counts as one node's.
+	Strangers bool
+
 	// Resolve returns the address of a node, as host and port.
 	Resolve func(ctx context.Context, node string) (string, error)
 
