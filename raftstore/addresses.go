@@ -107,7 +107,7 @@ func (t *trusted) has(node string) bool {
 // demanded of a peer: that of a node which was away for long may be out of
 // date, and only its peers can tell it. What changes the cluster or its data
 // demands it on the leader, see handle.
-func (n *Node) authorize(kind transport.Kind, peer transport.Identity) error {
+func (n *Node) authorize(kind transport.Kind, peer transport.PeerInfo) error {
 	view, err := n.machine.View()
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (n *Node) authorize(kind transport.Kind, peer transport.Identity) error {
 		return err
 	}
 	if removed {
-		return fmt.Errorf("%w: %s", ErrRemoved, peer.Node)
+		return fmt.Errorf("%w: %w", transport.ErrRemovedPeer, ErrRemoved)
 	}
 	if kind == transport.Join {
 		return nil

@@ -28,7 +28,7 @@ var badCredentials = map[string]struct {
 	"of another cluster": {
 		func(_ *testing.T, c *cluster) transport.Credentials { return c.credentials(otherCluster, "node-1") },
 		transport.ErrOtherCluster,
-		[]string{"/raft/" + otherCluster + "/node-1", "/raft/" + clusterID + "/node-1", "use the certificate that was issued to this node"},
+		[]string{"/spire/raft/" + otherCluster + "/node-1", "/spire/raft/" + clusterID + "/node-1", "use the certificate that was issued to this node"},
 	},
 	"of another node": {
 		func(_ *testing.T, c *cluster) transport.Credentials { return c.credentials(clusterID, "node-2") },
@@ -149,7 +149,7 @@ func TestBootstrap_RefusesNodeOfAnotherCluster(t *testing.T) {
 		Credentials: c.credentials(otherCluster, "node-1"),
 	}
 	c.openFails(other, transport.ErrOtherCluster,
-		"/raft/"+otherCluster+"/node-1", "/raft/"+clusterID+"/node-1", "use the certificate that was issued to this node")
+		"/spire/raft/"+otherCluster+"/node-1", "/spire/raft/"+clusterID+"/node-1", "use the certificate that was issued to this node")
 
 	n := c.mustOpen(cfg) // it is as it was
 	kvs, _, err := n.Get(c.ctx(), store.Linearizable(), store.Key([]byte("k")))
@@ -212,7 +212,7 @@ func TestJoin_Refuses(t *testing.T) {
 		},
 		"through a node of another cluster": {
 			join(good, other), transport.ErrOtherCluster,
-			[]string{other.Addr().String(), "/raft/" + otherCluster + "/node-1", "set Join.Addresses to nodes of cluster " + clusterID},
+			[]string{other.Addr().String(), "/spire/raft/" + otherCluster + "/node-1", "set Join.Addresses to nodes of cluster " + clusterID},
 		},
 		"into another cluster": { // with all that this takes but an identity in it
 			join(otherToken, other), raftstore.ErrToken,

@@ -3,7 +3,6 @@ package raftstore
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -203,15 +202,12 @@ type applicant struct {
 
 // applicant returns who asks to join, and whose key it has proved to have.
 func (n *Node) applicant(conn *transport.Conn, req *peerv1.JoinRequest) (who applicant, err error) {
-	who = applicant{node: conn.Peer().Node, disk: req.GetDiskId()}
+	who = applicant{node: conn.Peer().Node, disk: req.GetDiskId(), key: conn.Peer().Key}
 	if n.own != nil {
 		who.node, who.request = req.GetNodeId(), req.GetCertificateRequest()
 		if _, who.key, err = authority.CheckRequest(who.request); err != nil {
 			return who, fmt.Errorf("%w: %w", errBadRequest, err)
 		}
-	} else {
-		shown := conn.Conn.(*tls.Conn).ConnectionState().PeerCertificates[0] // the transport demands one
-		who.key = sha256.Sum256(shown.RawSubjectPublicKeyInfo)
 	}
 	if err := errors.Join(identity.CheckID(who.node), identity.CheckID(who.disk)); err != nil {
 		return who, fmt.Errorf("%w: %w", errBadRequest, err)

@@ -147,7 +147,7 @@ func (n *raftNet) open(node string) (_ raft.Transport, closeIt func()) {
 		Network:       n.net.Host(node),
 		Identity:      id,
 		Credentials:   credentials,
-		Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve:       func(_ context.Context, node string) (string, error) { return node + ":7000", nil },
 		Log:           slog.New(slog.DiscardHandler),
 	})

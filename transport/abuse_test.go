@@ -83,7 +83,7 @@ func tcpConfig(t testing.TB) transport.Config {
 		ListenAddress: "127.0.0.1:0",
 		Identity:      id("n1"),
 		Credentials:   issue(t, newCA(t), id("n1")),
-		Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve:       func(_ context.Context, node string) (string, error) { return node, nil },
 	}
 }

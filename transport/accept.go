@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -86,9 +87,12 @@ func (t *Transport) accept() {
 }
 
 func (t *Transport) admit(raw net.Conn) {
-	c := &Conn{t: t, raw: raw}
+	c := &Conn{t: t, raw: raw, source: sourceOf(raw.RemoteAddr())}
 	if err := t.addOpening(c); err != nil {
 		raw.Close()
+		if !errors.Is(err, ErrClosed) {
+			t.refusals.add(raw.RemoteAddr(), err)
+		}
 		return
 	}
 	t.wg.Go(func() { t.greet(c) })
@@ -101,9 +105,9 @@ func (t *Transport) greet(c *Conn) {
 	stop := context.AfterFunc(ctx, c.cut)
 	defer stop()
 
-	answer, err := t.authenticate(ctx, c)
-	if answer {
-		err = errors.Join(err, writeAnswer(c.Conn, err))
+	err := t.authenticate(ctx, c)
+	if err == nil {
+		err = writeWelcome(c.Conn, t.claim())
 	}
 	if err != nil {
 		if t.ctx.Err() == nil && !errors.Is(err, io.EOF) { // EOF: a health check, or a peer that gave up
@@ -125,41 +129,66 @@ func (t *Transport) greet(c *Conn) {
 	}
 }
 
-// authenticate finds out who has opened c, and whether that is welcome. It
-// tells whether the peer has spoken the protocol so far that it expects an
-// answer.
-func (t *Transport) authenticate(ctx context.Context, c *Conn) (answer bool, err error) {
+// authenticate finds out who has opened c, and whether that is welcome. A peer
+// that is not, and has spoken the protocol so far that it expects an answer, is
+// told.
+func (t *Transport) authenticate(ctx context.Context, c *Conn) error {
 	bundle := t.wallet.bundle()
-	conn, ration := serverSide(c.raw, bundle)
+	conn, ration := serverSide(c.raw, bundle, c.advanced)
 	c.Conn = conn
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return false, err
+		return err
 	}
+	c.advanced()
 	state := conn.ConnectionState()
 	kind, ok := kindOf(state.NegotiatedProtocol)
 	if !ok {
-		return false, errors.New("the client names no kind of stream: it is no node")
+		return errors.New("the client names no kind of stream: it is no node")
 	}
-	peer, err := verify(state.PeerCertificates, bundle.Roots, x509.ExtKeyUsageClientAuth, t.cfg.Identity)
+	peer, err := verify(state.PeerCertificates, bundle.Roots, x509.ExtKeyUsageClientAuth, t.cfg, kind)
 	if err != nil && kind == Join && t.cfg.Strangers {
-		peer, err = Identity{}, nil
+		// TLS has made sure of the key, and of nothing else.
+		peer, err = PeerInfo{Key: sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)}, nil
 	}
 	if err != nil {
-		return true, err
+		err = errors.Join(err, writeRefusal(conn, err), conn.CloseWrite())
+		// A connection that is closed before its claim was read may be reset, and
+		// the answer lost with it.
+		_, _ = io.CopyN(io.Discard, conn, claimBytesMax)
+		return err
 	}
+	if peer.Claim, err = readClaim(conn); err == nil {
+		err = t.judge(c, peer, kind)
+	}
+	if err != nil {
+		return errors.Join(err, writeRefusal(conn, err))
+	}
+	ration.limited = false
+	return nil
+}
+
+// judge tells whether peer is welcome, and takes c up as one of its streams.
+func (t *Transport) judge(c *Conn, peer PeerInfo, kind Kind) error {
 	// Before the policy is asked, so that CloseNode, which comes after a change
 	// of policy, finds every connection that the old one let in.
 	if err := t.addInbound(c, peer, kind); err != nil {
-		return true, err
+		return err
 	}
 	if err := t.cfg.Authorize(kind, peer); err != nil {
-		return true, fmt.Errorf("%w: %s for %s: %w", ErrNotAuthorized, peer.Node, kind, err)
+		return fmt.Errorf("%w: %s for %s: %w", ErrNotAuthorized, peer.Node, kind, err)
 	}
 	select {
 	case <-t.acceptors[kind].closed:
-		return true, ErrNotServed
+		return ErrNotServed
 	default:
+		return nil
 	}
-	ration.limited = false
-	return true, nil
+}
+
+// claim is what this node claims now.
+func (t *Transport) claim() Claim {
+	if t.cfg.Claim == nil {
+		return Claim{}
+	}
+	return t.cfg.Claim()
 }

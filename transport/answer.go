@@ -10,9 +10,10 @@ import (
 	"unicode"
 )
 
-// The answer of the listening side, the first bytes of every connection: one
-// byte, welcome or the number of a reason; behind a reason one byte that gives
-// the length of a text, and the text. The numbers are part of the protocol.
+// The answer of the listening side, the first bytes that it sends: one byte,
+// welcome or the number of a reason. Behind a welcome comes the listener's claim;
+// behind a reason one byte that gives the length of a text, and the text. The
+// numbers are part of the protocol.
 const welcome = 0
 
 // answerTextMax is the length of the longest text of an answer.
@@ -26,23 +27,32 @@ var reasons = []struct {
 	err  error
 	text bool
 }{
+	{11, ErrBadClaim, false}, // before what it may be a case of, like 9 and 10
 	{1, ErrUntrusted, false},
 	{2, ErrExpired, false},
 	{3, ErrBadIdentity, false},
 	{4, ErrOtherCluster, false},
+	{9, ErrRemovedPeer, true},
+	{10, ErrOtherInstance, true},
 	{5, ErrNotAuthorized, true},
 	{6, ErrBusy, true},
 	{7, ErrNotServed, false},
 	{8, ErrClosed, false},
 }
 
-// writeAnswer tells the peer that it is welcome, or that err is in its way. An
-// err that is none of the reasons is not told.
-func writeAnswer(w io.Writer, err error) error {
-	if err == nil {
-		_, err := w.Write([]byte{welcome})
-		return err
+// writeWelcome tells the peer that it is welcome, and what own claims.
+func writeWelcome(w io.Writer, own Claim) error {
+	b, err := own.append([]byte{welcome})
+	if err != nil {
+		return fmt.Errorf("this node's claim: %w", err)
 	}
+	_, err = w.Write(b)
+	return err
+}
+
+// writeRefusal tells the peer that err is in its way, unless that is none of the
+// reasons.
+func writeRefusal(w io.Writer, err error) error {
 	for _, r := range reasons {
 		if !errors.Is(err, r.err) {
 			continue
@@ -58,25 +68,35 @@ func writeAnswer(w io.Writer, err error) error {
 	return nil
 }
 
-// readAnswer returns nil if the peer says welcome, else an ErrRefused or what
-// went wrong.
-func readAnswer(r io.Reader) error {
-	var b [2]byte
-	if _, err := io.ReadFull(r, b[:1]); err != nil {
+// readAnswer returns the peer's claim if it says welcome, else an ErrRefused or
+// what went wrong.
+func readAnswer(r io.Reader) (Claim, error) {
+	var b [1]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return Claim{}, notAnswered(err)
+	}
+	if b[0] != welcome {
+		return Claim{}, readRefusal(r, b[0])
+	}
+	claim, err := readClaim(r)
+	if err != nil {
+		return Claim{}, notAnswered(err)
+	}
+	return claim, nil
+}
+
+// readRefusal reads what follows the number of a reason.
+func readRefusal(r io.Reader, code byte) error {
+	var b [1]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return notAnswered(err)
 	}
-	if b[0] == welcome {
-		return nil
-	}
-	if _, err := io.ReadFull(r, b[1:]); err != nil {
-		return notAnswered(err)
-	}
-	text := make([]byte, b[1])
+	text := make([]byte, b[0])
 	if _, err := io.ReadFull(r, text); err != nil {
 		return notAnswered(err)
 	}
 	for _, reason := range reasons {
-		if reason.code != b[0] {
+		if reason.code != code {
 			continue
 		}
 		if len(text) > 0 {
@@ -84,7 +104,7 @@ func readAnswer(r io.Reader) error {
 		}
 		return fmt.Errorf("%w: %w", ErrRefused, reason.err)
 	}
-	return fmt.Errorf("%w for reason %d, which this version doesn't know: it says %q", ErrRefused, b[0], printable(text))
+	return fmt.Errorf("%w for reason %d, which this version doesn't know: it says %q", ErrRefused, code, printable(text))
 }
 
 // notAnswered explains a connection that ended before the answer. An alert of

@@ -60,10 +60,10 @@ var badCertificates = []struct {
 }{
 	{"expired", expired, transport.ErrExpired},
 	{"not valid yet", early, transport.ErrExpired},
-	{"another cluster", uris("spiffe://example.org/raft/c2/n2"), transport.ErrOtherCluster},
-	{"another trust domain", uris("spiffe://example.com/raft/c1/n2"), transport.ErrOtherCluster},
+	{"another cluster", uris("spiffe://example.org/spire/raft/c2/n2"), transport.ErrOtherCluster},
+	{"another trust domain", uris("spiffe://example.com/spire/raft/c1/n2"), transport.ErrOtherCluster},
 	{"no URI", uris(), transport.ErrBadIdentity},
-	{"two URIs", uris("spiffe://example.org/raft/c1/n2", "spiffe://example.org/raft/c1/n3"), transport.ErrBadIdentity},
+	{"two URIs", uris("spiffe://example.org/spire/raft/c1/n2", "spiffe://example.org/spire/raft/c1/n3"), transport.ErrBadIdentity},
 	{"a workload of the same trust domain", uris("spiffe://example.org/workload"), transport.ErrBadIdentity},
 	{"a usage that is no TLS", usage(x509.ExtKeyUsageCodeSigning), transport.ErrUntrusted},
 }
@@ -81,7 +81,7 @@ func TestBadCertificateOfADialer(t *testing.T) {
 				var logged logBuffer
 				n1 := c.start(t, "n1", func(cfg *transport.Config) {
 					cfg.Log = logged.logger()
-					cfg.Authorize = func(transport.Kind, transport.Identity) error {
+					cfg.Authorize = func(transport.Kind, transport.PeerInfo) error {
 						t.Error("Authorize was asked")
 						return nil
 					}
@@ -98,6 +98,8 @@ func TestBadCertificateOfADialer(t *testing.T) {
 				if err != nil || len(answer) != 2 || answer[0] == 0 {
 					t.Errorf("answer is %q, %v; want a refusal without a text", answer, err)
 				}
+				conn.Close()
+				time.Sleep(time.Second)
 				if !strings.Contains(logged.String(), tc.want.Error()) {
 					t.Errorf("log has no %q: %s", tc.want, &logged)
 				}
@@ -114,7 +116,7 @@ func TestBadCertificateOfTheNodeItself(t *testing.T) {
 		want  error
 	}
 	for _, tc := range append(badCertificates,
-		row{"another node", uris("spiffe://example.org/raft/c1/n3"), transport.ErrWrongNode},
+		row{"another node", uris("spiffe://example.org/spire/raft/c1/n3"), transport.ErrWrongNode},
 		row{"servers only", usage(x509.ExtKeyUsageServerAuth), transport.ErrUntrusted},
 		row{"clients only", usage(x509.ExtKeyUsageClientAuth), transport.ErrUntrusted},
 	) {
@@ -228,7 +230,7 @@ func TestAnotherNodeAnswers(t *testing.T) {
 		c.start(t, "n2", func(cfg *transport.Config) { cfg.Network = c.net.Host("n3") })
 		_, err := n1.Dial(t.Context(), transport.Raft, "n3")
 		wantErrors(t, err, transport.ErrWrongNode)
-		if err == nil || !strings.Contains(err.Error(), "example.org/raft/c1/n2") && !strings.Contains(err.Error(), "n2 answers") {
+		if err == nil || !strings.Contains(err.Error(), "example.org/spire/raft/c1/n2") && !strings.Contains(err.Error(), "n2 answers") {
 			t.Errorf("error does not tell who answers: %v", err)
 		}
 	})
@@ -238,8 +240,8 @@ func TestNotAuthorized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		n1 := c.start(t, "n1", func(cfg *transport.Config) {
-			cfg.Authorize = func(kind transport.Kind, peer transport.Identity) error {
-				if peer != id("n2") {
+			cfg.Authorize = func(kind transport.Kind, peer transport.PeerInfo) error {
+				if peer.Identity != id("n2") {
 					t.Errorf("asked about %v", peer)
 				}
 				if kind == transport.Join {

@@ -23,15 +23,31 @@ type Config struct {
 	// Credentials is where the node's certificate and the roots come from.
 	Credentials Credentials
 
+	// Claim returns what this node says of itself in each handshake, to peers
+	// that have proved to be nodes of this cluster. Nil means an empty claim.
+	Claim func() Claim
+
 	// Authorize tells whether peer may open a stream of this kind to this
 	// node: nil, or an error, whose text is sent to the peer. It is called when
 	// the peer is known to be a node of this cluster, before any byte of the
 	// stream, and must not block. To shut a node out, change what Authorize
 	// answers and then call CloseNode.
-	Authorize func(kind Kind, peer Identity) error
+	Authorize func(kind Kind, peer PeerInfo) error
+
+	// Admit is the same for streams that this node has opened, when the peer
+	// has said welcome: its error ends the stream and is Dial's. Nil means that
+	// every node of this cluster will do.
+	Admit func(kind Kind, peer PeerInfo) error
+
+	// TakeExpired are the kinds of stream on which a certificate whose time is
+	// over counts as well, with Expired set, for Authorize and Admit to judge:
+	// so that a node which was off for long can ask for a new one. Where there
+	// are any the node itself may start with such a certificate. Expired roots
+	// are no obstacle then, where they were valid when the certificate was.
+	TakeExpired []Kind
 
 	// Strangers lets nodes that no root vouches for open Join streams. Their
-	// Peer is the zero Identity, for Authorize too, and what they have open
+	// Peer has their Key and no Identity, for Authorize too, and what they have open
 	// together counts as one node's.
 	Strangers bool
 
@@ -67,7 +83,9 @@ type Config struct {
 	ConnsMax int
 
 	// HandshakesMax bounds the connections that have not authenticated yet.
-	// Beyond it the oldest of them is closed. Zero means 128.
+	// Beyond it one of them is closed, or the new one: first those of a source
+	// with more than a quarter, a source being an IPv4 address or a /64 of IPv6,
+	// and of these first the ones that say nothing. Zero means 128.
 	HandshakesMax int
 
 	// Log gets refusals and changes of certificates. Nil means none.

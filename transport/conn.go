@@ -11,19 +11,24 @@ import (
 type Conn struct {
 	net.Conn // the TLS connection
 
-	t    *Transport
-	raw  net.Conn // below TLS
-	kind Kind
+	t      *Transport
+	raw    net.Conn // below TLS
+	kind   Kind
+	source string // of one that somebody has opened, see sourceOf
+
+	// step is when the handshake of one that somebody has opened advanced last,
+	// in Unix nanoseconds. Zero: the peer has said nothing that makes sense.
+	step atomic.Int64
 
 	// peer is set once, under t.mu, before anybody gets the Conn.
-	peer Identity
+	peer PeerInfo
 
 	// moved tells that bytes have passed since the idle check looked last.
 	moved atomic.Bool
 }
 
-// Peer is who the other side has proved to be.
-func (c *Conn) Peer() Identity { return c.peer }
+// Peer is who the other side has proved to be, and what it claims.
+func (c *Conn) Peer() PeerInfo { return c.peer }
 
 // Kind is what the stream is for.
 func (c *Conn) Kind() Kind { return c.kind }
@@ -99,11 +104,16 @@ func (r *rationed) Read(b []byte) (int, error) {
 }
 
 // serverSide puts TLS over a connection that somebody has opened. Any
-// certificate passes; that it is the peer's is certain, who signed it is not.
-func serverSide(raw net.Conn, b *Bundle) (*tls.Conn, *rationed) {
+// certificate passes; that it is the peer's is certain, who signed it is not. It
+// calls hello when the peer has said which TLS it speaks.
+func serverSide(raw net.Conn, b *Bundle, hello func()) (*tls.Conn, *rationed) {
 	cfg := tlsConfig(b)
 	cfg.ClientAuth = tls.RequireAnyClientCert
 	cfg.NextProtos = alpn
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		hello()
+		return nil, nil
+	}
 	limited := &rationed{Conn: raw, limited: true, left: handshakeBytesMax}
 	return tls.Server(limited, cfg), limited
 }

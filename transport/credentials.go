@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 )
 
@@ -59,8 +58,8 @@ func (b *Bundle) chain() ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-// check tells whether b is good for the node own, in both roles.
-func (b *Bundle) check(own Identity) error {
+// check tells whether b is good for the node of cfg, in both roles.
+func (b *Bundle) check(cfg Config) error {
 	chain, err := b.chain()
 	if err != nil {
 		return err
@@ -69,12 +68,16 @@ func (b *Bundle) check(own Identity) error {
 		return errors.New("the certificate has no private key")
 	}
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		id, err := verify(chain, b.Roots, usage, own)
+		var kind Kind // none, where a certificate whose time is over serves for none
+		if len(cfg.TakeExpired) > 0 {
+			kind = cfg.TakeExpired[0]
+		}
+		peer, err := verify(chain, b.Roots, usage, cfg, kind)
 		if err != nil {
 			return err
 		}
-		if id != own {
-			return fmt.Errorf("%w: it is of %s, this node is %s", ErrWrongNode, id, own)
+		if peer.Identity != cfg.Identity {
+			return fmt.Errorf("%w: it is of %s, this node is %s", ErrWrongNode, peer, cfg.Identity)
 		}
 	}
 	return nil
@@ -82,9 +85,7 @@ func (b *Bundle) check(own Identity) error {
 
 // wallet remembers the last good bundle of a source.
 type wallet struct {
-	source Credentials
-	own    Identity
-	log    *slog.Logger
+	cfg Config
 
 	mu     sync.Mutex // guards the fields below
 	good   *Bundle
@@ -94,9 +95,9 @@ type wallet struct {
 
 // open takes the first bundle, which must be good.
 func (w *wallet) open() error {
-	b, err := w.source.Load()
+	b, err := w.cfg.Credentials.Load()
 	if err == nil {
-		err = b.check(w.own)
+		err = b.check(w.cfg)
 	}
 	if err != nil {
 		return fmt.Errorf("this node's credentials: %w%s", err, cure(err))
@@ -119,7 +120,7 @@ func cure(err error) string {
 
 // bundle returns the newest good bundle.
 func (w *wallet) bundle() *Bundle {
-	b, err := w.source.Load()
+	b, err := w.cfg.Credentials.Load()
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,18 +128,18 @@ func (w *wallet) bundle() *Bundle {
 		return w.good
 	}
 	if err == nil {
-		if err = b.check(w.own); err != nil {
+		if err = b.check(w.cfg); err != nil {
 			w.bad = b
 		}
 	}
 	if err == nil {
 		w.good, w.bad, w.logged = b, nil, ""
-		w.log.Info("certificate reloaded")
+		w.cfg.Log.Info("certificate reloaded")
 		return b
 	}
 	if text := err.Error(); text != w.logged {
 		w.logged = text
-		w.log.Error("new credentials are unusable, going on with the old ones", "error", err)
+		w.cfg.Log.Error("new credentials are unusable, going on with the old ones", "error", err)
 	}
 	return w.good
 }

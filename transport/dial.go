@@ -76,7 +76,7 @@ func (t *Transport) introduce(ctx context.Context, c *Conn, node string) error {
 	// called for every connection, and its error ends the handshake.
 	cfg.InsecureSkipVerify = true
 	cfg.VerifyConnection = func(state tls.ConnectionState) error {
-		peer, err := verify(state.PeerCertificates, bundle.Roots, x509.ExtKeyUsageServerAuth, t.cfg.Identity)
+		peer, err := verify(state.PeerCertificates, bundle.Roots, x509.ExtKeyUsageServerAuth, t.cfg, c.kind)
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,21 @@ func (t *Transport) introduce(ctx context.Context, c *Conn, node string) error {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return notAnswered(err)
 	}
-	return readAnswer(conn)
+	own, err := t.claim().append(nil)
+	if err != nil {
+		return fmt.Errorf("this node's claim: %w", err)
+	}
+	// Where that fails the answer tells why, or fails too.
+	_, _ = conn.Write(own)
+	peer := c.peer
+	if peer.Claim, err = readAnswer(conn); err != nil {
+		return err
+	}
+	t.setPeer(c, peer)
+	if t.cfg.Admit != nil {
+		return t.cfg.Admit(c.kind, peer)
+	}
+	return nil
 }
 
 // begin makes ctx end with the handshake timeout and with the transport, which

@@ -1,6 +1,9 @@
 package transport
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of a connection that did not come about. Test with errors.Is: they
 // are wrapped with who, where and what helps.
@@ -25,6 +28,16 @@ var (
 	// ErrNotAuthorized: the listening node does not take streams of this kind
 	// from this node.
 	ErrNotAuthorized = errors.New("node is not authorized")
+
+	// ErrRemovedPeer and ErrOtherInstance are reasons for ErrNotAuthorized that
+	// Authorize or Admit may give, and that the peer is told as such: it was
+	// removed from the cluster for good, or it claims another life of the
+	// cluster than this node's.
+	ErrRemovedPeer   = fmt.Errorf("%w: it was removed from the cluster", ErrNotAuthorized)
+	ErrOtherInstance = fmt.Errorf("%w: it belongs to another instance of the cluster", ErrNotAuthorized)
+
+	// ErrBadClaim: a [Claim] is not as it should be.
+	ErrBadClaim = errors.New("not a claim of a node")
 
 	// ErrBusy: the listening node has all the connections it allows, in all or
 	// from this node.

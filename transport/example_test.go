@@ -30,7 +30,7 @@ func Example() {
 			Network:       net.Host(node),
 			Identity:      id,
 			Credentials:   credentials,
-			Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+			Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 			Resolve:       func(_ context.Context, node string) (string, error) { return node + ":7000", nil },
 		})
 		if err != nil {
@@ -60,5 +60,5 @@ func Example() {
 		panic(err)
 	}
 	fmt.Printf("%s says %s\n", conn.(*transport.Conn).Peer(), text)
-	// Output: spiffe://example.org/raft/c1/n2 says hello
+	// Output: spiffe://example.org/spire/raft/c1/n2 says hello
 }

@@ -23,9 +23,11 @@ type Identity struct {
 	Node        string
 }
 
-// ID returns the URI that stands for i in a certificate.
+// ID returns the URI that stands for i in a certificate. SPIRE keeps paths that
+// begin with /spire/ to itself: no registration entry can have one, so that in a
+// trust domain whose authority signs for nodes too no workload becomes a node.
 func (i Identity) ID() string {
-	return "spiffe://" + i.TrustDomain + "/raft/" + i.Cluster + "/" + i.Node
+	return "spiffe://" + i.TrustDomain + "/spire/raft/" + i.Cluster + "/" + i.Node
 }
 
 // String returns the ID.
@@ -70,10 +72,10 @@ func ParseIdentity(cert *x509.Certificate) (Identity, error) {
 	u := cert.URIs[0]
 	uri := u.String()
 	segments := strings.Split(u.Path, "/")
-	if u.Scheme != "spiffe" || len(segments) != 4 || segments[1] != "raft" {
-		return Identity{}, fmt.Errorf("%w: the certificate names %.300q, not spiffe://<trust domain>/raft/<cluster>/<node>", ErrBadIdentity, uri)
+	if u.Scheme != "spiffe" || len(segments) != 5 || segments[1] != "spire" || segments[2] != "raft" {
+		return Identity{}, fmt.Errorf("%w: the certificate names %.300q, not spiffe://<trust domain>/spire/raft/<cluster>/<node>", ErrBadIdentity, uri)
 	}
-	id := Identity{TrustDomain: u.Host, Cluster: segments[2], Node: segments[3]}
+	id := Identity{TrustDomain: u.Host, Cluster: segments[3], Node: segments[4]}
 	if err := id.Validate(); err != nil {
 		return Identity{}, fmt.Errorf("certificate for %.300q: %w", uri, err)
 	}

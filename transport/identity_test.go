@@ -13,9 +13,9 @@ import (
 func TestParseIdentity(t *testing.T) {
 	long := strings.Repeat("a", 128)
 	for _, uri := range []string{
-		"spiffe://example.org/raft/c1/n1",
-		"spiffe://example.org/raft/c-1.x_y/0",
-		"spiffe://" + strings.Repeat("d", 255) + "/raft/" + long + "/" + long,
+		"spiffe://example.org/spire/raft/c1/n1",
+		"spiffe://example.org/spire/raft/c-1.x_y/0",
+		"spiffe://" + strings.Repeat("d", 255) + "/spire/raft/" + long + "/" + long,
 	} {
 		got, err := parseURI(t, uri)
 		if err != nil || got.ID() != uri {
@@ -24,30 +24,30 @@ func TestParseIdentity(t *testing.T) {
 	}
 	for _, uri := range []string{
 		"",
-		"https://example.org/raft/c1/n1",
-		"spiffe:example.org/raft/c1/n1",
-		"spiffe:///raft/c1/n1",
-		"spiffe://example.org/raft/c1",
-		"spiffe://example.org/raft/c1/n1/",
-		"spiffe://example.org/raft/c1/n1/x",
+		"https://example.org/spire/raft/c1/n1",
+		"spiffe:example.org/spire/raft/c1/n1",
+		"spiffe:///spire/raft/c1/n1",
+		"spiffe://example.org/spire/raft/c1",
+		"spiffe://example.org/spire/raft/c1/n1/",
+		"spiffe://example.org/spire/raft/c1/n1/x",
 		"spiffe://example.org/other/c1/n1",
-		"spiffe://example.org//raft/c1/n1",
-		"spiffe://example.org/raft//n1",
-		"spiffe://example.org/raft/c1/",
-		"spiffe://example.org/raft/c1/..",
-		"spiffe://example.org/raft/./n1",
-		"spiffe://example.org/raft/C1/n1",
-		"spiffe://EXAMPLE.org/raft/c1/n1",
-		"spiffe://example.org/raft/c1/n%31",
-		"spiffe://example.org/raft/c1/n%2f1",
-		"spiffe://example.org/raft/c1/n1?x",
-		"spiffe://example.org/raft/c1/n1?",
-		"spiffe://example.org/raft/c1/n1#x",
-		"spiffe://example.org:80/raft/c1/n1",
-		"spiffe://user@example.org/raft/c1/n1",
-		"spiffe://example.org/raft/c1/" + long + "a",
-		"spiffe://example.org/raft/" + long + "a/n1",
-		"spiffe://" + strings.Repeat("d", 256) + "/raft/c1/n1",
+		"spiffe://example.org//spire/raft/c1/n1",
+		"spiffe://example.org/spire/raft//n1",
+		"spiffe://example.org/spire/raft/c1/",
+		"spiffe://example.org/spire/raft/c1/..",
+		"spiffe://example.org/spire/raft/./n1",
+		"spiffe://example.org/spire/raft/C1/n1",
+		"spiffe://EXAMPLE.org/spire/raft/c1/n1",
+		"spiffe://example.org/spire/raft/c1/n%31",
+		"spiffe://example.org/spire/raft/c1/n%2f1",
+		"spiffe://example.org/spire/raft/c1/n1?x",
+		"spiffe://example.org/spire/raft/c1/n1?",
+		"spiffe://example.org/spire/raft/c1/n1#x",
+		"spiffe://example.org:80/spire/raft/c1/n1",
+		"spiffe://user@example.org/spire/raft/c1/n1",
+		"spiffe://example.org/spire/raft/c1/" + long + "a",
+		"spiffe://example.org/spire/raft/" + long + "a/n1",
+		"spiffe://" + strings.Repeat("d", 256) + "/spire/raft/c1/n1",
 	} {
 		if got, err := parseURI(t, uri); !errors.Is(err, transport.ErrBadIdentity) {
 			t.Errorf("%q: %v, %v; want ErrBadIdentity", uri, got, err)
@@ -66,8 +66,8 @@ func parseURI(t testing.TB, uri string) (transport.Identity, error) {
 
 // An identity that parses is valid and has one URI only.
 func FuzzParseIdentity(f *testing.F) {
-	f.Add("spiffe://example.org/raft/c1/n1")
-	f.Add("spiffe://example.org/raft/c1/n%31?x#y")
+	f.Add("spiffe://example.org/spire/raft/c1/n1")
+	f.Add("spiffe://example.org/spire/raft/c1/n%31?x#y")
 	f.Fuzz(func(t *testing.T, uri string) {
 		u, err := url.Parse(uri)
 		if err != nil {

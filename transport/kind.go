@@ -19,7 +19,7 @@ const (
 // end is the version of what is spoken.
 var (
 	kinds = []Kind{Raft, Peer, Join}
-	alpn  = []string{"spire-raft/raft/1", "spire-raft/peer/1", "spire-raft/join/1"}
+	alpn  = []string{"spire-raft/raft/2", "spire-raft/peer/2", "spire-raft/join/2"}
 )
 
 // ALPN is the name of k in the TLS handshake.

@@ -65,7 +65,7 @@ func (c *cluster) config(t *testing.T, node string) transport.Config {
 		Network:       c.net.Host(node),
 		Identity:      id(node),
 		Credentials:   issue(t, c.ca, id(node)),
-		Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve:       func(_ context.Context, node string) (string, error) { return node + port, nil },
 	}
 }

@@ -8,29 +8,8 @@ import (
 // A connection is in exactly one of t.opening, t.inbound and t.outbound from
 // its first moment until it is closed, so that Close and CloseNode find it.
 
-// addOpening takes up a connection that somebody has opened. It makes room for
-// it where there are too many.
-func (t *Transport) addOpening(c *Conn) error {
-	var evicted *Conn
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return ErrClosed
-	}
-	if len(t.opening) >= t.cfg.HandshakesMax {
-		evicted = t.opening[0]
-		t.opening = slices.Delete(t.opening, 0, 1)
-	}
-	t.opening = append(t.opening, c)
-	t.mu.Unlock()
-	if evicted != nil {
-		evicted.cut()
-	}
-	return nil
-}
-
 // addInbound moves c from opening to inbound: it has turned out to be peer's.
-func (t *Transport) addInbound(c *Conn, peer Identity, kind Kind) error {
+func (t *Transport) addInbound(c *Conn, peer PeerInfo, kind Kind) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -65,8 +44,9 @@ func (t *Transport) addOutbound(c *Conn) error {
 	return nil
 }
 
-// setPeer records who has answered on an outbound connection.
-func (t *Transport) setPeer(c *Conn, peer Identity) {
+// setPeer records who has answered on an outbound connection, and what it claims
+// once that is known.
+func (t *Transport) setPeer(c *Conn, peer PeerInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c.peer = peer

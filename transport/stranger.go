@@ -74,5 +74,12 @@ func (s Stranger) introduce(ctx context.Context, raw net.Conn) (net.Conn, error)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, notAnswered(err)
 	}
-	return conn, readAnswer(conn)
+	claim, err := Claim{}.append(nil) // a stranger has nothing to claim
+	if err != nil {
+		return nil, err
+	}
+	// Where that fails the answer tells why, or fails too.
+	_, _ = conn.Write(claim)
+	_, err = readAnswer(conn)
+	return conn, err
 }

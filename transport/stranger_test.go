@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"testing"
@@ -16,12 +17,18 @@ func TestDialStranger_OpensJoinStreamsOnly(t *testing.T) {
 		c := newCluster(t)
 		var asked []transport.Kind
 		var ofA *transport.Bundle
+		own := issue(t, newCA(t), id("b"))
+		leaf, err := x509.ParseCertificate(own.Certificate.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ofB := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 		a := c.start(t, "a", func(cfg *transport.Config) {
 			cfg.Strangers = true
 			ofA = cfg.Credentials.(*transport.Bundle)
-			cfg.Authorize = func(kind transport.Kind, peer transport.Identity) error {
+			cfg.Authorize = func(kind transport.Kind, peer transport.PeerInfo) error {
 				asked = append(asked, kind)
-				if peer != (transport.Identity{}) {
+				if peer.Identity != (transport.Identity{}) || peer.Key != ofB {
 					t.Errorf("the stranger passes for %v", peer)
 				}
 				return nil
@@ -31,7 +38,6 @@ func TestDialStranger_OpensJoinStreamsOnly(t *testing.T) {
 		echo(a, transport.Join)
 		echo(closed, transport.Join)
 
-		own := issue(t, newCA(t), id("b"))
 		stranger := transport.Stranger{
 			Network: c.net.Host("b"), Certificate: own.Certificate,
 			Trust: func(chain []*x509.Certificate) error {

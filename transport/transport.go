@@ -42,7 +42,7 @@ func Listen(ctx context.Context, cfg Config) (*Transport, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	w := &wallet{source: cfg.Credentials, own: cfg.Identity, log: cfg.Log}
+	w := &wallet{cfg: cfg}
 	if err := w.open(); err != nil {
 		return nil, err
 	}

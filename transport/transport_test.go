@@ -24,10 +24,10 @@ func TestDial_BothSidesKnowEachOther(t *testing.T) {
 		for _, kind := range allKinds {
 			near := dial(t, n1, kind, "n2")
 			far := accept(t, n2, kind)
-			if near.Peer() != id("n2") || near.Kind() != kind {
+			if near.Peer().Identity != id("n2") || near.Kind() != kind {
 				t.Errorf("dialer has a %v stream to %v", near.Kind(), near.Peer())
 			}
-			if far.Peer() != id("n1") || far.Kind() != kind {
+			if far.Peer().Identity != id("n1") || far.Kind() != kind {
 				t.Errorf("listener has a %v stream from %v", far.Kind(), far.Peer())
 			}
 			go func() {
@@ -60,7 +60,7 @@ func TestDial_ItselfAndByAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if conn.Peer() != id("n1") {
+		if conn.Peer().Identity != id("n1") {
 			t.Errorf("peer is %v", conn.Peer())
 		}
 	})
@@ -111,7 +111,7 @@ func TestListen_PortInUse(t *testing.T) {
 		ListenAddress: "127.0.0.1:0",
 		Identity:      id("n1"),
 		Credentials:   issue(t, ca, id("n1")),
-		Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve:       func(context.Context, string) (string, error) { return "", nil },
 	}
 	cfg.ListenAddress = listen(t, cfg).Addr().String()
@@ -197,7 +197,7 @@ func TestCloseNode_FindsConnectionsThatAreBeingAuthorized(t *testing.T) {
 		c := newCluster(t)
 		var n1 *transport.Transport
 		n1 = c.start(t, "n1", func(cfg *transport.Config) {
-			cfg.Authorize = func(_ transport.Kind, peer transport.Identity) error {
+			cfg.Authorize = func(_ transport.Kind, peer transport.PeerInfo) error {
 				n1.CloseNode(peer.Node) // as if the answer below were just out of date
 				return nil
 			}

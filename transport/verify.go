@@ -1,47 +1,55 @@
 package transport
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
 // verify checks that chain, leaf first, leads to the roots for the usage and
-// names a node in the cluster of own. It is the only way to an identity.
-func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage, own Identity) (Identity, error) {
+// names a node in the cluster of cfg, which also tells whether its time may be
+// over for a stream of this kind. It is the only way to a PeerInfo.
+func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage, cfg Config, kind Kind) (PeerInfo, error) {
 	if len(chain) == 0 {
-		return Identity{}, fmt.Errorf("%w: there is no certificate", ErrUntrusted)
+		return PeerInfo{}, fmt.Errorf("%w: there is no certificate", ErrUntrusted)
 	}
 	if roots == nil { // Verify would take the system's
-		return Identity{}, fmt.Errorf("%w: there are no roots to check it with", ErrUntrusted)
+		return PeerInfo{}, fmt.Errorf("%w: there are no roots to check it with", ErrUntrusted)
 	}
 	intermediates := x509.NewCertPool()
 	for _, cert := range chain[1:] {
 		intermediates.AddCert(cert)
 	}
-	leaf := chain[0]
+	leaf, now := chain[0], time.Now()
+	expired := now.After(leaf.NotAfter) && slices.Contains(cfg.TakeExpired, kind)
+	if expired {
+		now = leaf.NotAfter
+	}
 	_, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: intermediates,
 		KeyUsages:     []x509.ExtKeyUsage{usage},
+		CurrentTime:   now,
 	})
 	var invalid x509.CertificateInvalidError
 	switch {
 	case err == nil:
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return Identity{}, fmt.Errorf("%w: it is valid from %s to %s; renew it, or set the clock right: %w", ErrExpired,
+		return PeerInfo{}, fmt.Errorf("%w: it is valid from %s to %s; renew it, or set the clock right: %w", ErrExpired,
 			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339), err)
 	default:
-		return Identity{}, fmt.Errorf("%w: %w", ErrUntrusted, err)
+		return PeerInfo{}, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 
 	id, err := ParseIdentity(leaf)
 	if err != nil {
-		return Identity{}, err
+		return PeerInfo{}, err
 	}
-	if id.TrustDomain != own.TrustDomain || id.Cluster != own.Cluster {
-		return Identity{}, fmt.Errorf("%w: it is of %s, this node is %s", ErrOtherCluster, id, own)
+	if own := cfg.Identity; id.TrustDomain != own.TrustDomain || id.Cluster != own.Cluster {
+		return PeerInfo{}, fmt.Errorf("%w: it is of %s, this node is %s", ErrOtherCluster, id, own)
 	}
-	return id, nil
+	return PeerInfo{Identity: id, Key: sha256.Sum256(leaf.RawSubjectPublicKeyInfo), Expired: expired}, nil
 }

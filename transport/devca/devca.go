@@ -63,7 +63,7 @@ func Template(id transport.Identity, lifetime time.Duration) *x509.Certificate {
 		NotAfter:    time.Now().Add(lifetime),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-		URIs:        []*url.URL{{Scheme: "spiffe", Host: id.TrustDomain, Path: "/raft/" + id.Cluster + "/" + id.Node}},
+		URIs:        []*url.URL{{Scheme: "spiffe", Host: id.TrustDomain, Path: "/spire/raft/" + id.Cluster + "/" + id.Node}},
 	}
 }
 

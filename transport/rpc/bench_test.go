@@ -63,7 +63,7 @@ func tlsLoopback(b *testing.B) net.Conn {
 			ListenAddress: "127.0.0.1:0",
 			Identity:      id,
 			Credentials:   bundle,
-			Authorize:     func(transport.Kind, transport.Identity) error { return nil },
+			Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 			Resolve: func(_ context.Context, node string) (string, error) {
 				return nodes[node].Addr().String(), nil
 			},
