@@ -271,8 +271,6 @@ func (b *batch) command(c *fsmv1.Command) (Result, error) {
 		return b.initCluster(kind.InitCluster)
 	case *fsmv1.Command_RevokeJoinToken:
 		return b.revokeToken(TokenID(kind.RevokeJoinToken.Id))
-	case *fsmv1.Command_RenewAdmission:
-		return b.renewAdmission(kind.RenewAdmission)
 	case *fsmv1.Command_RecordOpening:
 		return b.recordOpening(kind.RecordOpening)
 	default:

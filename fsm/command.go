@@ -122,15 +122,6 @@ func EncodeInitCluster(instance string, a Authority, nodeID, diskID string, key 
 	}}})
 }
 
-// EncodeRenewAdmission returns the command that gives a node the key next in
-// place of the key old. It is Refused where the node is not admitted with that
-// key and disk.
-func EncodeRenewAdmission(nodeID, diskID string, old, next KeyHash) []byte {
-	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RenewAdmission{RenewAdmission: &fsmv1.RenewAdmission{
-		NodeId: nodeID, DiskId: diskID, OldKeyHash: old[:], KeyHash: next[:],
-	}}})
-}
-
 // EncodeRecordOpening returns the command that says that a node has opened its
 // data directory for the counter-th time. It is Refused where the node is not
 // admitted with that disk, or has been opened as often already: by another

@@ -75,8 +75,6 @@ func unknownFields(c *fsmv1.Command) []byte {
 		return kind.InitCluster.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_RevokeJoinToken:
 		return kind.RevokeJoinToken.ProtoReflect().GetUnknown()
-	case *fsmv1.Command_RenewAdmission:
-		return kind.RenewAdmission.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_RecordOpening:
 		return kind.RecordOpening.ProtoReflect().GetUnknown()
 	}
@@ -150,8 +148,6 @@ func checkCommand(c *fsmv1.Command) error {
 		if n := len(kind.RevokeJoinToken.Id); n != len(TokenID{}) {
 			return fmt.Errorf("%w: the id of a join token has %d bytes, not %d", store.ErrInvalid, n, len(TokenID{}))
 		}
-	case *fsmv1.Command_RenewAdmission:
-		return errors.Join(checkWho(kind.RenewAdmission), checkKeyHash(kind.RenewAdmission.OldKeyHash))
 	case *fsmv1.Command_RecordOpening:
 		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId))
 	}

@@ -245,8 +245,6 @@ func drawCommand(t *rapid.T) []byte {
 	case 7:
 		return fsm.EncodeRevokeJoinToken(token.ID())
 	case 8:
-		return fsm.EncodeRenewAdmission(node, "", key, fsm.KeyHash{2})
-	case 9:
 		return fsm.EncodeRecordOpening(node, "", uint64(rapid.IntRange(0, 3).Draw(t, "counter")))
 	default:
 		cmd, err := fsm.EncodeTransaction(drawIntent(t))

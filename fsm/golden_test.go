@@ -46,7 +46,6 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 			fsm.EncodeAddJoinToken(fsm.TokenHash{10}, "node-3", now.Add(time.Hour), now),
 			fsm.EncodeRevokeJoinToken(fsm.TokenHash{10}.ID()),
 			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", "disk-2", fsm.KeyHash{8}, now),
-			fsm.EncodeRenewAdmission("node-2", "disk-2", fsm.KeyHash{8}, fsm.KeyHash{9}),
 			fsm.EncodeRecordOpening("node-2", "disk-2", 5),
 			fsm.EncodeRemoveNode("node-1"),
 			tx(txn.Intent{Writes: []txn.Write{put("a", "1"), put("b", ""), put("c", "a value of some length, to fill the history up")}}),

@@ -115,23 +115,6 @@ func (b *batch) initCluster(c *fsmv1.InitCluster) (Result, error) {
 	return b.done(), b.admit(c.NodeId, c.DiskId, KeyHash(c.KeyHash))
 }
 
-func (b *batch) renewAdmission(c *fsmv1.RenewAdmission) (Result, error) {
-	a, found, err := b.admission(c.NodeId)
-	switch {
-	case err != nil:
-		return Result{}, err
-	case !found:
-		return b.refuse(Refused, fmt.Sprintf("node %q is not admitted", c.NodeId)), nil
-	case a.DiskID != c.DiskId:
-		return b.refuse(Refused, fmt.Sprintf("node %q was admitted with another disk", c.NodeId)), nil
-	case a.Key == KeyHash(c.KeyHash):
-		return b.done(), nil // asked again
-	case a.Key != KeyHash(c.OldKeyHash):
-		return b.refuse(Refused, fmt.Sprintf("node %q has another key by now", c.NodeId)), nil
-	}
-	return b.done(), b.admit(c.NodeId, c.DiskId, KeyHash(c.KeyHash))
-}
-
 func (b *batch) recordOpening(c *fsmv1.RecordOpening) (Result, error) {
 	a, found, err := b.admission(c.NodeId)
 	switch {

@@ -128,21 +128,15 @@ func TestAdmissions(t *testing.T) {
 		{"its use by whoever takes n1's name", fsm.EncodeUseJoinToken(b, "n1", "d1", fsm.KeyHash{66}, now), fsm.Refused, "another key"},
 		{"a token for n1 that was lost", add(c, "n1"), fsm.Committed, ""},
 		{"its use with a new key", fsm.EncodeUseJoinToken(c, "n1", "d1", fsm.KeyHash{13}, now), fsm.Committed, ""},
-		{"a renewal with the old key", fsm.EncodeRenewAdmission("n1", "d1", fsm.KeyHash{11}, fsm.KeyHash{14}), fsm.Refused, "another key"},
-		{"a renewal from another disk", fsm.EncodeRenewAdmission("n1", "d9", fsm.KeyHash{13}, fsm.KeyHash{14}), fsm.Refused, "another disk"},
-		{"a renewal", fsm.EncodeRenewAdmission("n1", "d1", fsm.KeyHash{13}, fsm.KeyHash{14}), fsm.Committed, ""},
-		{"the same again", fsm.EncodeRenewAdmission("n1", "d1", fsm.KeyHash{13}, fsm.KeyHash{14}), fsm.Committed, ""},
-		{"of a stranger", fsm.EncodeRenewAdmission("n7", "d7", fsm.KeyHash{7}, fsm.KeyHash{8}), fsm.Refused, "not admitted"},
 		{"the revocation of a used token", fsm.EncodeRevokeJoinToken(a.ID()), fsm.Refused, "no join token"},
 		{"of an unused one", fsm.EncodeRevokeJoinToken(b.ID()), fsm.Committed, ""},
 		{"the use of a revoked one", fsm.EncodeUseJoinToken(b, "n2", "d2", fsm.KeyHash{2}, now), fsm.Refused, "unknown"},
 	})
-	if got, found := admission(t, m, "n1"); !found || got.DiskID != "d1" || got.Key != (fsm.KeyHash{14}) || got.Index == 0 {
+	if got, found := admission(t, m, "n1"); !found || got.DiskID != "d1" || got.Key != (fsm.KeyHash{13}) || got.Index == 0 {
 		t.Errorf("admission %+v, %v", got, found)
 	}
 	applySteps(t, m, []step{
 		{"the removal", fsm.EncodeRemoveNode("n1"), fsm.Committed, ""},
-		{"a renewal of a removed node", fsm.EncodeRenewAdmission("n1", "d1", fsm.KeyHash{14}, fsm.KeyHash{15}), fsm.Refused, "not admitted"},
 		{"a token for it", add(d, "n1"), fsm.Committed, ""},
 		{"its use", fsm.EncodeUseJoinToken(d, "n1", "d1", fsm.KeyHash{14}, now), fsm.Refused, "removed"},
 	})
@@ -162,7 +156,8 @@ func TestRecordOpening_NoticesACopy(t *testing.T) {
 		{"the same number", fsm.EncodeRecordOpening("n1", "d1", 4), fsm.Refused, "copy"},
 		{"a lower one", fsm.EncodeRecordOpening("n1", "d1", 2), fsm.Refused, "copy"},
 		{"of another disk", fsm.EncodeRecordOpening("n1", "d2", 9), fsm.Refused, "another disk"},
-		{"a new key, which changes nothing about it", fsm.EncodeRenewAdmission("n1", "d1", fsm.KeyHash{1}, fsm.KeyHash{2}), fsm.Committed, ""},
+		{"a token for another key", fsm.EncodeAddJoinToken(fsm.TokenHash{1}, "n1", time.UnixMilli(9), time.UnixMilli(1)), fsm.Committed, ""},
+		{"the key, which changes nothing about it", fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "n1", "d1", fsm.KeyHash{2}, time.UnixMilli(1)), fsm.Committed, ""},
 		{"a low number then", fsm.EncodeRecordOpening("n1", "d1", 3), fsm.Refused, "copy"},
 	})
 }

@@ -200,7 +200,6 @@ type Command struct {
 	//	*Command_RemoveNode
 	//	*Command_InitCluster
 	//	*Command_RevokeJoinToken
-	//	*Command_RenewAdmission
 	//	*Command_RecordOpening
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -346,15 +345,6 @@ func (x *Command) GetRevokeJoinToken() *RevokeJoinToken {
 	return nil
 }
 
-func (x *Command) GetRenewAdmission() *RenewAdmission {
-	if x != nil {
-		if x, ok := x.Kind.(*Command_RenewAdmission); ok {
-			return x.RenewAdmission
-		}
-	}
-	return nil
-}
-
 func (x *Command) GetRecordOpening() *RecordOpening {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_RecordOpening); ok {
@@ -404,12 +394,8 @@ type Command_RevokeJoinToken struct {
 	RevokeJoinToken *RevokeJoinToken `protobuf:"bytes,24,opt,name=revoke_join_token,json=revokeJoinToken,proto3,oneof"`
 }
 
-type Command_RenewAdmission struct {
-	RenewAdmission *RenewAdmission `protobuf:"bytes,25,opt,name=renew_admission,json=renewAdmission,proto3,oneof"`
-}
-
 type Command_RecordOpening struct {
-	RecordOpening *RecordOpening `protobuf:"bytes,26,opt,name=record_opening,json=recordOpening,proto3,oneof"`
+	RecordOpening *RecordOpening `protobuf:"bytes,25,opt,name=record_opening,json=recordOpening,proto3,oneof"`
 }
 
 func (*Command_Transaction) isCommand_Kind() {}
@@ -429,8 +415,6 @@ func (*Command_RemoveNode) isCommand_Kind() {}
 func (*Command_InitCluster) isCommand_Kind() {}
 
 func (*Command_RevokeJoinToken) isCommand_Kind() {}
-
-func (*Command_RenewAdmission) isCommand_Kind() {}
 
 func (*Command_RecordOpening) isCommand_Kind() {}
 
@@ -1280,75 +1264,6 @@ func (x *RevokeJoinToken) GetId() []byte {
 	return nil
 }
 
-// RenewAdmission gives a node another key, in place of the one that it has.
-type RenewAdmission struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	DiskId        string                 `protobuf:"bytes,2,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
-	OldKeyHash    []byte                 `protobuf:"bytes,3,opt,name=old_key_hash,json=oldKeyHash,proto3" json:"old_key_hash,omitempty"`
-	KeyHash       []byte                 `protobuf:"bytes,4,opt,name=key_hash,json=keyHash,proto3" json:"key_hash,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RenewAdmission) Reset() {
-	*x = RenewAdmission{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RenewAdmission) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RenewAdmission) ProtoMessage() {}
-
-func (x *RenewAdmission) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RenewAdmission.ProtoReflect.Descriptor instead.
-func (*RenewAdmission) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *RenewAdmission) GetNodeId() string {
-	if x != nil {
-		return x.NodeId
-	}
-	return ""
-}
-
-func (x *RenewAdmission) GetDiskId() string {
-	if x != nil {
-		return x.DiskId
-	}
-	return ""
-}
-
-func (x *RenewAdmission) GetOldKeyHash() []byte {
-	if x != nil {
-		return x.OldKeyHash
-	}
-	return nil
-}
-
-func (x *RenewAdmission) GetKeyHash() []byte {
-	if x != nil {
-		return x.KeyHash
-	}
-	return nil
-}
-
 // RecordOpening counts how often a node has opened its data directory. A number
 // that is not above the last one comes from a copy of that directory.
 type RecordOpening struct {
@@ -1362,7 +1277,7 @@ type RecordOpening struct {
 
 func (x *RecordOpening) Reset() {
 	*x = RecordOpening{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1289,7 @@ func (x *RecordOpening) String() string {
 func (*RecordOpening) ProtoMessage() {}
 
 func (x *RecordOpening) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1302,7 @@ func (x *RecordOpening) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordOpening.ProtoReflect.Descriptor instead.
 func (*RecordOpening) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RecordOpening) GetNodeId() string {
@@ -1439,7 +1354,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1366,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1379,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *State) GetIndex() uint64 {
@@ -1564,7 +1479,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1491,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1504,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -1634,7 +1549,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1561,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1574,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotHeader) GetClusterId() string {
@@ -1732,7 +1647,7 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x1aspireraft/fsm/v1/fsm.proto\x12\x10spireraft.fsm.v1\"@\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\x8f\a\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xc2\x06\n" +
 	"\aCommand\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -1748,9 +1663,8 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\vremove_node\x18\x16 \x01(\v2\x1c.spireraft.fsm.v1.RemoveNodeH\x00R\n" +
 	"removeNode\x12B\n" +
 	"\finit_cluster\x18\x17 \x01(\v2\x1d.spireraft.fsm.v1.InitClusterH\x00R\vinitCluster\x12O\n" +
-	"\x11revoke_join_token\x18\x18 \x01(\v2!.spireraft.fsm.v1.RevokeJoinTokenH\x00R\x0frevokeJoinToken\x12K\n" +
-	"\x0frenew_admission\x18\x19 \x01(\v2 .spireraft.fsm.v1.RenewAdmissionH\x00R\x0erenewAdmission\x12H\n" +
-	"\x0erecord_opening\x18\x1a \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpeningB\x06\n" +
+	"\x11revoke_join_token\x18\x18 \x01(\v2!.spireraft.fsm.v1.RevokeJoinTokenH\x00R\x0frevokeJoinToken\x12H\n" +
+	"\x0erecord_opening\x18\x19 \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpeningB\x06\n" +
 	"\x04kind\"\x92\x02\n" +
 	"\vTransaction\x12#\n" +
 	"\rread_revision\x18\x01 \x01(\x04R\freadRevision\x12/\n" +
@@ -1815,13 +1729,7 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\adisk_id\x18\x06 \x01(\tR\x06diskId\x12\x19\n" +
 	"\bkey_hash\x18\a \x01(\fR\akeyHash\"!\n" +
 	"\x0fRevokeJoinToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"\x7f\n" +
-	"\x0eRenewAdmission\x12\x17\n" +
-	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
-	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12 \n" +
-	"\fold_key_hash\x18\x03 \x01(\fR\n" +
-	"oldKeyHash\x12\x19\n" +
-	"\bkey_hash\x18\x04 \x01(\fR\akeyHash\"[\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"[\n" +
 	"\rRecordOpening\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x18\n" +
@@ -1871,7 +1779,7 @@ func file_spireraft_fsm_v1_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_spireraft_fsm_v1_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(Write_Kind)(0),           // 0: spireraft.fsm.v1.Write.Kind
 	(Patch_Target)(0),         // 1: spireraft.fsm.v1.Patch.Target
@@ -1891,11 +1799,10 @@ var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(*RemoveNode)(nil),        // 15: spireraft.fsm.v1.RemoveNode
 	(*InitCluster)(nil),       // 16: spireraft.fsm.v1.InitCluster
 	(*RevokeJoinToken)(nil),   // 17: spireraft.fsm.v1.RevokeJoinToken
-	(*RenewAdmission)(nil),    // 18: spireraft.fsm.v1.RenewAdmission
-	(*RecordOpening)(nil),     // 19: spireraft.fsm.v1.RecordOpening
-	(*State)(nil),             // 20: spireraft.fsm.v1.State
-	(*Sum)(nil),               // 21: spireraft.fsm.v1.Sum
-	(*SnapshotHeader)(nil),    // 22: spireraft.fsm.v1.SnapshotHeader
+	(*RecordOpening)(nil),     // 18: spireraft.fsm.v1.RecordOpening
+	(*State)(nil),             // 19: spireraft.fsm.v1.State
+	(*Sum)(nil),               // 20: spireraft.fsm.v1.Sum
+	(*SnapshotHeader)(nil),    // 21: spireraft.fsm.v1.SnapshotHeader
 }
 var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	4,  // 0: spireraft.fsm.v1.Command.transaction:type_name -> spireraft.fsm.v1.Transaction
@@ -1907,21 +1814,20 @@ var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	15, // 6: spireraft.fsm.v1.Command.remove_node:type_name -> spireraft.fsm.v1.RemoveNode
 	16, // 7: spireraft.fsm.v1.Command.init_cluster:type_name -> spireraft.fsm.v1.InitCluster
 	17, // 8: spireraft.fsm.v1.Command.revoke_join_token:type_name -> spireraft.fsm.v1.RevokeJoinToken
-	18, // 9: spireraft.fsm.v1.Command.renew_admission:type_name -> spireraft.fsm.v1.RenewAdmission
-	19, // 10: spireraft.fsm.v1.Command.record_opening:type_name -> spireraft.fsm.v1.RecordOpening
-	5,  // 11: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
-	6,  // 12: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
-	7,  // 13: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
-	8,  // 14: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
-	0,  // 15: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
-	9,  // 16: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
-	1,  // 17: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
-	21, // 18: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	18, // 9: spireraft.fsm.v1.Command.record_opening:type_name -> spireraft.fsm.v1.RecordOpening
+	5,  // 10: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
+	6,  // 11: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
+	7,  // 12: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
+	8,  // 13: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
+	0,  // 14: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
+	9,  // 15: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
+	1,  // 16: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
+	20, // 17: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_fsm_v1_fsm_proto_init() }
@@ -1939,7 +1845,6 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 		(*Command_RemoveNode)(nil),
 		(*Command_InitCluster)(nil),
 		(*Command_RevokeJoinToken)(nil),
-		(*Command_RenewAdmission)(nil),
 		(*Command_RecordOpening)(nil),
 	}
 	file_spireraft_fsm_v1_fsm_proto_msgTypes[4].OneofWrappers = []any{}
@@ -1949,7 +1854,7 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_fsm_v1_fsm_proto_rawDesc), len(file_spireraft_fsm_v1_fsm_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
