@@ -123,6 +123,9 @@ func (n *Node) authorize(kind transport.Kind, peer transport.PeerInfo) error {
 	if kind == transport.Join {
 		return nil
 	}
+	if err := n.checkAdmission(view, peer); err != nil {
+		return err
+	}
 	if view.Position().ConfigurationIndex == 0 && !n.trusted.has(peer.Node) {
 		return fmt.Errorf("%w: this node belongs to no cluster yet and was not told of node %s", ErrNotMember, peer.Node)
 	}

@@ -253,9 +253,54 @@ func (n *Node) renewFor(node string, request []byte) (*peerv1.RenewResponse, err
 	return &peerv1.RenewResponse{Chain: chain, Roots: roots}, err
 }
 
+// takeExpired are the kinds of stream on which a certificate of the cluster's own
+// authority outlives its time, for nodes that are admitted: all nodes may have
+// been off for longer than that, and without a leader nobody renews.
+func (n *Node) takeExpired() []transport.Kind {
+	if n.own == nil {
+		return nil
+	}
+	return []transport.Kind{transport.Raft, transport.Peer}
+}
+
+// admitPeer implements transport.Config.Admit.
+func (n *Node) admitPeer(kind transport.Kind, peer transport.PeerInfo) error {
+	if n.machine == nil || kind == transport.Join {
+		return nil // what has no state yet only asks
+	}
+	view, err := n.machine.View()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	return n.checkAdmission(view, peer)
+}
+
+// checkAdmission returns ErrNotMember where a peer has another key than the one
+// that it is admitted with, or an expired certificate and no admission that this
+// node knows.
+func (n *Node) checkAdmission(view *fsm.View, peer transport.PeerInfo) error {
+	if n.own == nil {
+		return nil // keys change when the operator says so
+	}
+	admission, found, err := view.Admission(peer.Node)
+	switch {
+	case err != nil:
+		return err
+	case found && admission.Key != peer.Key:
+		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
+	case !found && peer.Expired:
+		return fmt.Errorf("%w: the certificate of node %s has expired, and its admission is not known here", ErrNotMember, peer.Node)
+	}
+	return nil
+}
+
 // renewTries is how often a certificate's last third has room for a renewal
 // that fails.
 const renewTries = 60
+
+// renewWaitMax bounds the wait for the next try.
+const renewWaitMax = time.Minute
 
 // renewCertificate renews the certificate at two thirds of its life, and tries
 // again until that succeeds.
@@ -263,17 +308,17 @@ func (n *Node) renewCertificate(ctx context.Context) {
 	if n.own == nil {
 		return
 	}
-	for {
-		from, to := n.own.Validity()
-		life := to.Sub(from)
-		wait := max(time.Until(from.Add(life*2/3)), life/3/renewTries)
+	for least := time.Duration(0); ; { // the first time at once, if need be
+		issued, end := n.own.Validity()
+		life := end.Sub(issued)
 		select {
-		case <-time.After(wait):
+		case <-time.After(max(least, time.Until(issued.Add(life*2/3)))):
 		case <-ctx.Done():
 			return
 		}
+		least = min(life/3/renewTries, renewWaitMax)
 		if err := n.renew(ctx); err != nil && ctx.Err() == nil {
-			n.log.Warn("certificate not renewed, trying again", "expires", to, "error", err)
+			n.log.Warn("certificate not renewed, trying again", "expires", end, "error", err)
 		}
 	}
 }

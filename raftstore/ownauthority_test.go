@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -213,6 +214,41 @@ func TestOwnAuthority_CertificatesAreRenewed(t *testing.T) {
 	cfg := c.configs[1]
 	cfg.Join = nil
 	c.nodes[1] = c.mustOpen(cfg)
+	_, err := c.nodes[1].Put(c.ctx(), store.Pair{Key: []byte("a")})
+	must(t, err)
+}
+
+// All nodes may have been off for longer than their certificates live.
+func TestOwnAuthority_ColdStartWithExpiredCertificates(t *testing.T) {
+	c := startCluster(t, 2, func(cfg *raftstore.Config) {
+		ownAuthority(cfg)
+		raftstore.SetLeafLifetime(cfg, 3*time.Second)
+	})
+	for i, n := range c.nodes {
+		c.configs[i].ListenAddress = n.Addr().String()
+		must(t, n.Close())
+	}
+	c.eventually("all certificates have expired", func() error {
+		for _, n := range c.nodes {
+			if end := raftstore.CertificateEnd(n); time.Now().Before(end) {
+				return fmt.Errorf("one is valid until %v", end)
+			}
+		}
+		return nil
+	})
+	for i, cfg := range c.configs {
+		cfg.Join, cfg.Bootstrap = nil, false
+		raftstore.SetLeafLifetime(&cfg, time.Hour)
+		c.nodes[i] = c.mustOpen(cfg)
+	}
+	c.eventually("all certificates are renewed", func() error {
+		for _, n := range c.nodes {
+			if end := raftstore.CertificateEnd(n); time.Until(end) < time.Minute {
+				return fmt.Errorf("one is valid until %v", end)
+			}
+		}
+		return nil
+	})
 	_, err := c.nodes[1].Put(c.ctx(), store.Pair{Key: []byte("a")})
 	must(t, err)
 }

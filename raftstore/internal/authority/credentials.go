@@ -154,12 +154,12 @@ func (c *Credentials) Founded() error {
 	return sealedfile.Write(c.path, c.content)
 }
 
-// Validity returns from when to when the certificate is valid.
-func (c *Credentials) Validity() (from, to time.Time) {
+// Validity returns when the certificate was issued, and when it expires.
+func (c *Credentials) Validity() (issued, end time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	leaf := c.bundle.Certificate.Leaf
-	return leaf.NotBefore, leaf.NotAfter
+	return leaf.NotBefore.Add(skew), leaf.NotAfter
 }
 
 // Save writes the credentials to the data directory.
