@@ -267,6 +267,12 @@ func (b *batch) command(c *fsmv1.Command) (Result, error) {
 		return b.useToken(kind.UseJoinToken)
 	case *fsmv1.Command_RemoveNode:
 		return b.removeNode(kind.RemoveNode.NodeId)
+	case *fsmv1.Command_InitCluster:
+		return b.initCluster(kind.InitCluster)
+	case *fsmv1.Command_RevokeJoinToken:
+		return b.revokeToken(TokenID(kind.RevokeJoinToken.Id))
+	case *fsmv1.Command_RecordOpening:
+		return b.recordOpening(kind.RecordOpening)
 	default:
 		// decodeCommand knows all kinds; one that it lets through and that is
 		// not here would make this machine skip what others do.

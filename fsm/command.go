@@ -16,6 +16,9 @@ const NodeIDBytesMax = 255
 // TokenHash is the SHA-256 of a join token. The token itself is never stored.
 type TokenHash [32]byte
 
+// KeyHash is the SHA-256 of a node's public key, as SubjectPublicKeyInfo.
+type KeyHash [32]byte
+
 // EncodeTransaction returns the command that commits in, or the error that
 // [CheckCommand] has for it. It keeps nothing of in.
 func EncodeTransaction(in *txn.Intent) ([]byte, error) {
@@ -83,24 +86,54 @@ func EncodeSetHistoryBudget(bytes uint64) []byte {
 }
 
 // EncodeAddJoinToken returns the command that lets one node join until
-// expires. now is the leader's time; both count in milliseconds.
-func EncodeAddJoinToken(hash TokenHash, expires, now time.Time) []byte {
+// expires: the one with that id, or any where it is empty. now is the leader's
+// time; both count in milliseconds.
+func EncodeAddJoinToken(hash TokenHash, nodeID string, expires, now time.Time) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_AddJoinToken{AddJoinToken: &fsmv1.AddJoinToken{
-		Hash: hash[:], ExpiresUnixMs: expires.UnixMilli(), NowUnixMs: now.UnixMilli(),
+		Hash: hash[:], ExpiresUnixMs: expires.UnixMilli(), NowUnixMs: now.UnixMilli(), NodeId: nodeID,
 	}}})
 }
 
-// EncodeUseJoinToken returns the command that spends a token for a node. It is
-// Refused where the token is unknown, expired or spent for another node, or
-// for the node on another disk, and where the node was removed. now is the
-// leader's time.
-func EncodeUseJoinToken(hash TokenHash, nodeID, diskID string, now time.Time) []byte {
+// EncodeRevokeJoinToken returns the command that drops a token. It is Refused
+// where there is no such token, or a node has used it.
+func EncodeRevokeJoinToken(id TokenID) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: id[:]}}})
+}
+
+// EncodeUseJoinToken returns the command that spends a token for a node, which
+// is admitted with its disk and key. It is Refused where the token is unknown,
+// expired, bound to another node or spent for one, where the node was admitted
+// with another disk, and where it was removed. Spending it again for the same
+// node and disk is no error, with another key as long as it has not expired. now
+// is the leader's time.
+func EncodeUseJoinToken(hash TokenHash, nodeID, diskID string, key KeyHash, now time.Time) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{
-		Hash: hash[:], NodeId: nodeID, DiskId: diskID, NowUnixMs: now.UnixMilli(),
+		Hash: hash[:], NodeId: nodeID, DiskId: diskID, KeyHash: key[:], NowUnixMs: now.UnixMilli(),
 	}}})
 }
 
-// EncodeRemoveNode returns the command that bars a node id for ever.
+// EncodeInitCluster returns the command that gives a new cluster its instance
+// and its authority, and admits the first node. It is Refused where the cluster
+// has an instance already.
+func EncodeInitCluster(instance string, a Authority, nodeID, diskID string, key KeyHash) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_InitCluster{InitCluster: &fsmv1.InitCluster{
+		Instance: instance, TrustDomain: a.TrustDomain, Certificate: a.Certificate, Key: a.Key,
+		NodeId: nodeID, DiskId: diskID, KeyHash: key[:],
+	}}})
+}
+
+// EncodeRecordOpening returns the command that says that a node has opened its
+// data directory for the counter-th time. It is Refused where the node is not
+// admitted with that disk, or has been opened as often already: by another
+// process, on a copy of the directory.
+func EncodeRecordOpening(nodeID, diskID string, counter uint64) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{
+		NodeId: nodeID, DiskId: diskID, Counter: counter,
+	}}})
+}
+
+// EncodeRemoveNode returns the command that bars a node id for ever, whether the
+// cluster knows it or not.
 func EncodeRemoveNode(nodeID string) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RemoveNode{RemoveNode: &fsmv1.RemoveNode{NodeId: nodeID}}})
 }

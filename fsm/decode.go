@@ -77,6 +77,12 @@ func unknownFields(c *fsmv1.Command) []byte {
 		return kind.UseJoinToken.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_RemoveNode:
 		return kind.RemoveNode.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_InitCluster:
+		return kind.InitCluster.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_RevokeJoinToken:
+		return kind.RevokeJoinToken.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_RecordOpening:
+		return kind.RecordOpening.ProtoReflect().GetUnknown()
 	}
 	return nil
 }
@@ -137,11 +143,19 @@ func checkCommand(c *fsmv1.Command) error {
 	case *fsmv1.Command_Transaction:
 		return checkTransaction(kind.Transaction)
 	case *fsmv1.Command_AddJoinToken:
-		return checkTokenHash(kind.AddJoinToken.Hash)
+		return errors.Join(checkTokenHash(kind.AddJoinToken.Hash), checkOptionalID(kind.AddJoinToken.NodeId))
 	case *fsmv1.Command_UseJoinToken:
-		return errors.Join(checkTokenHash(kind.UseJoinToken.Hash), checkNodeID(kind.UseJoinToken.NodeId), checkDiskID(kind.UseJoinToken.DiskId))
+		return errors.Join(checkTokenHash(kind.UseJoinToken.Hash), checkWho(kind.UseJoinToken))
 	case *fsmv1.Command_RemoveNode:
 		return checkNodeID(kind.RemoveNode.NodeId)
+	case *fsmv1.Command_InitCluster:
+		return errors.Join(checkAuthority(kind.InitCluster), checkWho(kind.InitCluster))
+	case *fsmv1.Command_RevokeJoinToken:
+		if n := len(kind.RevokeJoinToken.Id); n != len(TokenID{}) {
+			return fmt.Errorf("%w: the id of a join token has %d bytes, not %d", store.ErrInvalid, n, len(TokenID{}))
+		}
+	case *fsmv1.Command_RecordOpening:
+		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId))
 	}
 	return nil
 }
@@ -160,9 +174,39 @@ func checkNodeID(id string) error {
 	return nil
 }
 
-func checkDiskID(id string) error {
+// checkOptionalID checks the id of a disk, or of a node that need not be named.
+func checkOptionalID(id string) error {
 	if len(id) > NodeIDBytesMax {
-		return fmt.Errorf("%w: a disk id has up to %d bytes, not %d", store.ErrInvalid, NodeIDBytesMax, len(id))
+		return fmt.Errorf("%w: an id has up to %d bytes, not %d", store.ErrInvalid, NodeIDBytesMax, len(id))
+	}
+	return nil
+}
+
+// checkWho checks a command that says with which disk and key a node is admitted.
+func checkWho(c interface {
+	GetNodeId() string
+	GetDiskId() string
+	GetKeyHash() []byte
+}) error {
+	return errors.Join(checkNodeID(c.GetNodeId()), checkOptionalID(c.GetDiskId()), checkKeyHash(c.GetKeyHash()))
+}
+
+func checkKeyHash(hash []byte) error {
+	if len(hash) != len(KeyHash{}) {
+		return fmt.Errorf("%w: the hash of a key has %d bytes, not %d", store.ErrInvalid, len(hash), len(KeyHash{}))
+	}
+	return nil
+}
+
+// authorityBytesMax bounds each part of an authority.
+const authorityBytesMax = 64 << 10
+
+func checkAuthority(c *fsmv1.InitCluster) error {
+	if len(c.Instance) == 0 || len(c.Instance) > NodeIDBytesMax {
+		return fmt.Errorf("%w: the instance of a cluster has 1 to %d bytes, not %d", store.ErrInvalid, NodeIDBytesMax, len(c.Instance))
+	}
+	if n := max(len(c.TrustDomain), len(c.Certificate), len(c.Key)); n > authorityBytesMax {
+		return fmt.Errorf("%w: a part of the authority has %d bytes, the limit is %d", store.ErrTooLarge, n, authorityBytesMax)
 	}
 	return nil
 }

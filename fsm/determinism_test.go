@@ -192,7 +192,15 @@ func (r *replica) describe() string {
 	if err != nil {
 		r.rt.Fatal(err)
 	}
-	return fmt.Sprintf("%+v\n%v\n%s\n%q %+v %v", p, contents(r.t, r.machine), describe(batches), v.Configuration(), token, removed)
+	admission, _, err := v.Admission("n1")
+	if err != nil {
+		r.rt.Fatal(err)
+	}
+	authority, _, err := v.Authority()
+	if err != nil {
+		r.rt.Fatal(err)
+	}
+	return fmt.Sprintf("%+v\n%v\n%s\n%q %+v %v %+v %+v", p, contents(r.t, r.machine), describe(batches), v.Configuration(), token, removed, admission, authority)
 }
 
 // drawLog is a log of commands of every kind, on few keys.
@@ -218,19 +226,26 @@ func drawCommand(t *rapid.T) []byte {
 	now := time.UnixMilli(int64(rapid.IntRange(0, 9).Draw(t, "now")))
 	token := fsm.TokenHash{byte(rapid.IntRange(0, 2).Draw(t, "token"))}
 	node := fmt.Sprintf("n%d", rapid.IntRange(0, 2).Draw(t, "node"))
-	switch rapid.IntRange(0, 20).Draw(t, "kind") {
+	key := fsm.KeyHash{byte(rapid.IntRange(0, 1).Draw(t, "key"))}
+	switch rapid.IntRange(0, 24).Draw(t, "kind") {
 	case 0:
 		return fsm.EncodeTermStart()
 	case 1:
 		return fsm.EncodeSetHistoryBudget(uint64(rapid.IntRange(0, 3000).Draw(t, "budget")))
 	case 2:
-		return fsm.EncodeAddJoinToken(token, now.Add(5*time.Millisecond), now)
+		return fsm.EncodeAddJoinToken(token, rapid.SampledFrom([]string{"", node}).Draw(t, "bound"), now.Add(5*time.Millisecond), now)
 	case 3:
-		return fsm.EncodeUseJoinToken(token, node, "", now)
+		return fsm.EncodeUseJoinToken(token, node, "", key, now)
 	case 4:
 		return fsm.EncodeRemoveNode(node)
 	case 5:
 		return fsm.EncodeRaiseFeatureLevel(uint32(rapid.IntRange(0, fsm.FeatureLevelMax).Draw(t, "level")))
+	case 6:
+		return fsm.EncodeInitCluster("instance", fsm.Authority{TrustDomain: "d", Certificate: []byte("c"), Key: []byte("k")}, node, "", key)
+	case 7:
+		return fsm.EncodeRevokeJoinToken(token.ID())
+	case 8:
+		return fsm.EncodeRecordOpening(node, "", uint64(rapid.IntRange(0, 3).Draw(t, "counter")))
 	default:
 		cmd, err := fsm.EncodeTransaction(drawIntent(t))
 		if err != nil {

@@ -39,9 +39,14 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 			fsm.EncodeTermStart(),
 			fsm.EncodeRaiseFeatureLevel(1),
 			fsm.EncodeSetHistoryBudget(150),
-			fsm.EncodeAddJoinToken(fsm.TokenHash{1, 2, 3}, now.Add(time.Hour), now),
-			fsm.EncodeAddJoinToken(fsm.TokenHash{4, 5, 6}, now.Add(time.Hour), now),
-			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", "", now),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{1, 2, 3}, "", now.Add(time.Hour), now),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{4, 5, 6}, "", now.Add(time.Hour), now),
+			fsm.EncodeInitCluster("0123abcd", fsm.Authority{TrustDomain: "example.org", Certificate: []byte("certificate"), Key: []byte("key")}, "node-0", "disk-0", fsm.KeyHash{7}),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{7, 8, 9}, "node-3", now.Add(time.Hour), now),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{10}, "node-3", now.Add(time.Hour), now),
+			fsm.EncodeRevokeJoinToken(fsm.TokenHash{10}.ID()),
+			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", "disk-2", fsm.KeyHash{8}, now),
+			fsm.EncodeRecordOpening("node-2", "disk-2", 5),
 			fsm.EncodeRemoveNode("node-1"),
 			tx(txn.Intent{Writes: []txn.Write{put("a", "1"), put("b", ""), put("c", "a value of some length, to fill the history up")}}),
 			tx(txn.Intent{Writes: []txn.Write{put("a", "2"), del("b"), put("d", "a value of some length, to fill the history up")}}),
@@ -85,10 +90,16 @@ func goldenState(t *testing.T, m *fsm.Machine) string {
 			out.WriteString(fmt.Sprintf("event %v %v %q = %q\n", b.Cursor, e.Kind, e.Key, e.Value))
 		}
 	}
-	for _, hash := range []fsm.TokenHash{{1, 2, 3}, {4, 5, 6}} {
+	for _, hash := range []fsm.TokenHash{{1, 2, 3}, {4, 5, 6}, {7, 8, 9}, {10}} {
 		token, found, err := v.JoinToken(hash)
-		out.WriteString(fmt.Sprintf("token %x %d %q %v %v\n", hash[:3], token.ExpiresUnixMS, token.UsedBy, found, err))
+		out.WriteString(fmt.Sprintf("token %x %v %d %q %q %v %v\n", hash[:3], token.ID, token.ExpiresUnixMS, token.NodeID, token.UsedBy, found, err))
 	}
+	for _, node := range []string{"node-0", "node-1", "node-2"} {
+		a, found, err := v.Admission(node)
+		out.WriteString(fmt.Sprintf("admission %s %q %x index %d openings %d %v %v\n", node, a.DiskID, a.Key, a.Index, a.Openings, found, err))
+	}
+	authority, found, err := v.Authority()
+	out.WriteString(fmt.Sprintf("instance %q authority %q %q %q %v %v\n", p.Instance, authority.TrustDomain, authority.Certificate, authority.Key, found, err))
 	removed, err := v.Removed("node-1")
 	return out.String() + fmt.Sprintf("removed %v %v\n", removed, err)
 }

@@ -51,6 +51,9 @@ func (m *Machine) receive(r io.Reader) (temp string, header *fsmv1.SnapshotHeade
 	if have := m.Position().Index; header.Index < have {
 		return "", nil, fmt.Errorf("%w: it is of index %d, applied is %d", ErrOlderSnapshot, header.Index, have)
 	}
+	if err := checkInstance(header.Instance, m.Position().Instance); err != nil {
+		return "", nil, err
+	}
 	f, err := os.CreateTemp(m.opts.Dir, TempPrefix)
 	if err != nil {
 		return "", nil, err
@@ -80,7 +83,7 @@ func (m *Machine) adopt(temp string, header *fsmv1.SnapshotHeader) error {
 			}
 		}
 	}()
-	if hash := s.hash(); s.index != header.Index || s.term != header.Term || string(hash[:]) != string(header.StateHash) {
+	if hash := s.hash(); s.index != header.Index || s.term != header.Term || s.instance != header.Instance || string(hash[:]) != string(header.StateHash) {
 		return fmt.Errorf("install snapshot: %w: the image (index %d) is not what the header says (index %d)", store.ErrCorrupt, s.index, header.Index)
 	}
 	if check := m.opts.CheckConfiguration; check != nil {
@@ -106,6 +109,9 @@ func (m *Machine) replace(temp string, db *database, s state) (installed bool, e
 	if err := m.usable(); err != nil {
 		return false, err
 	}
+	if err := checkInstance(s.instance, m.state.instance); err != nil {
+		return false, fmt.Errorf("install snapshot: %w", err)
+	}
 	if s.index < m.state.index {
 		return false, fmt.Errorf("%w: it is of index %d, applied is %d", ErrOlderSnapshot, s.index, m.state.index)
 	}
@@ -123,4 +129,13 @@ func (m *Machine) replace(temp string, db *database, s state) (installed bool, e
 	m.use(db, s)
 	m.opts.Log.Info("installed snapshot", "index", s.index, "term", s.term, "revision", uint64(s.revision))
 	return true, nil
+}
+
+// checkInstance returns ErrOtherCluster where a snapshot is of another life of
+// the cluster than the state here. A state without one takes any.
+func checkInstance(snapshot, here string) error {
+	if here != "" && snapshot != here {
+		return fmt.Errorf("%w: the snapshot is of instance %q of the cluster, this server of %q: two clusters of one name have met", ErrOtherCluster, snapshot, here)
+	}
+	return nil
 }

@@ -2,7 +2,9 @@ package fsm
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -12,27 +14,55 @@ import (
 // JoinTokensMax bounds the join tokens that exist at a time.
 const JoinTokensMax = 4096
 
+// TokenID names a join token without giving it away.
+type TokenID [8]byte
+
+// String returns the id in hex.
+func (id TokenID) String() string { return hex.EncodeToString(id[:]) }
+
+// ID returns the token's id.
+func (h TokenHash) ID() TokenID {
+	sum := sha256.Sum256(h[:])
+	return TokenID(sum[:])
+}
+
 // JoinToken is a token that lets one node join. Unused it goes when it expires.
 // Once used it stays until its node is removed: it is what the node may come
 // back by, from the disk that it came with, if it was not told that it is in.
 type JoinToken struct {
+	ID TokenID
+
 	// ExpiresUnixMS is when it expires, by the leaders' clocks.
 	ExpiresUnixMS int64
+
+	// NodeID is the only node that may use it, empty if any may.
+	NodeID string
 
 	// UsedBy is the node that has used it, see TokenUser, empty if none has.
 	UsedBy string
 }
 
+// A token's record is when it expires, the length of NodeID, NodeID, and UsedBy.
+const tokenHeadBytes = 9
+
 func (t JoinToken) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(t.ExpiresUnixMS))
+	b = append(b, byte(len(t.NodeID))) // at most NodeIDBytesMax
+	b = append(b, t.NodeID...)
 	return append(b, t.UsedBy...)
 }
 
 func decodeToken(key, body []byte) (JoinToken, error) {
-	if len(body) < 8 {
+	if len(key) != len(TokenHash{}) || len(body) < tokenHeadBytes || len(body) < tokenHeadBytes+int(body[8]) {
 		return JoinToken{}, corrupt(bucketTokens, key, "the record is too short")
 	}
-	return JoinToken{ExpiresUnixMS: int64(binary.BigEndian.Uint64(body)), UsedBy: string(body[8:])}, nil
+	used := tokenHeadBytes + int(body[8])
+	return JoinToken{
+		ID:            TokenHash(key).ID(),
+		ExpiresUnixMS: int64(binary.BigEndian.Uint64(body)),
+		NodeID:        string(body[tokenHeadBytes:used]),
+		UsedBy:        string(body[used:]),
+	}, nil
 }
 
 // decodeCounter returns the number in a counter's body, 0 where that is nil.
@@ -63,7 +93,7 @@ func (b *batch) addToken(c *fsmv1.AddJoinToken) (Result, error) {
 	if b.state.sums[bucketTokens].records >= JoinTokensMax {
 		return b.refuse(Refused, fmt.Sprintf("there are %d join tokens, the most allowed: wait until some expire", JoinTokensMax)), nil
 	}
-	token := JoinToken{ExpiresUnixMS: c.ExpiresUnixMs}
+	token := JoinToken{ExpiresUnixMS: c.ExpiresUnixMs, NodeID: c.NodeId}
 	b.put(bucketTokens, c.Hash, nil, token.encode())
 	return b.done(), nil
 }
@@ -90,22 +120,51 @@ func (b *batch) useToken(c *fsmv1.UseJoinToken) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	user := TokenUser(c.NodeId, c.DiskId)
-	if token.UsedBy == user {
-		return b.done(), nil
+	if token.NodeID != "" && token.NodeID != c.NodeId {
+		return b.refuse(Refused, "the join token is for another node: make one for this node, or for any"), nil
 	}
-	if token.UsedBy != "" {
+	user := TokenUser(c.NodeId, c.DiskId)
+	if token.UsedBy != "" && token.UsedBy != user {
 		return b.refuse(Refused, "the join token was used by another node: make a new one"), nil
 	}
-	token.UsedBy = user
-	b.put(bucketTokens, c.Hash, old, token.encode())
-	return b.done(), nil
+	admission, known, err := b.admission(c.NodeId)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case known && admission.DiskID != c.DiskId:
+		return b.refuse(Refused, fmt.Sprintf("node %q was admitted with another disk: remove it, and give the node a new id", c.NodeId)), nil
+	case known && admission.Key == KeyHash(c.KeyHash) && token.UsedBy == user:
+		return b.done(), nil
+	case known && admission.Key != KeyHash(c.KeyHash) && token.UsedBy == "" && token.NodeID == "":
+		return b.refuse(Refused, fmt.Sprintf("node %q is admitted with another key, which takes a join token for just this node to change", c.NodeId)), nil
+	case token.UsedBy == user && token.ExpiresUnixMS <= c.NowUnixMs:
+		return b.refuse(Refused, "the join token has expired, so that the node may not change its key with it: make a new one"), nil
+	}
+	if token.UsedBy == "" {
+		token.UsedBy = user
+		b.put(bucketTokens, c.Hash, old, token.encode())
+	}
+	return b.done(), b.admit(c.NodeId, c.DiskId, KeyHash(c.KeyHash))
 }
 
-// usedBy tells whether a node has used the token, from whatever disk.
-func (t JoinToken) usedBy(nodeID string) bool {
+// revokeToken drops a token that nobody has used.
+func (b *batch) revokeToken(id TokenID) (Result, error) {
+	found := false
+	err := b.dropTokens(func(t JoinToken) bool {
+		doomed := t.ID == id && t.UsedBy == ""
+		found = found || doomed
+		return doomed
+	})
+	if err == nil && !found {
+		return b.refuse(Refused, fmt.Sprintf("there is no join token %v that could still be used", id)), nil
+	}
+	return b.done(), err
+}
+
+// UserNode is the node that has used the token, from whatever disk.
+func (t JoinToken) UserNode() string {
 	node, _, _ := strings.Cut(t.UsedBy, userSeparator)
-	return node == nodeID
+	return node
 }
 
 // userSeparator is in no id.
@@ -166,8 +225,15 @@ func (b *batch) removeNode(nodeID string) (Result, error) {
 	if err != nil || gone != nil {
 		return b.done(), err
 	}
-	if err := b.dropTokens(func(t JoinToken) bool { return t.usedBy(nodeID) }); err != nil {
+	if err := b.dropTokens(func(t JoinToken) bool { return t.UserNode() == nodeID }); err != nil {
 		return Result{}, err
+	}
+	admission, err := b.buckets[bucketAdmissions].findSealed(key)
+	if err != nil {
+		return Result{}, err
+	}
+	if admission != nil {
+		b.remove(bucketAdmissions, key, admission)
 	}
 	b.put(bucketRemoved, key, nil, uint64Bytes(b.state.index))
 	return b.done(), nil

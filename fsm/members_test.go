@@ -18,28 +18,28 @@ func TestJoinTokens(t *testing.T) {
 		want   fsm.Outcome
 		detail string
 	}{
-		{"an unknown token", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Refused, "unknown"},
-		{"a new one", fsm.EncodeAddJoinToken(token, now.Add(time.Minute), now), fsm.Committed, ""},
-		{"the same again", fsm.EncodeAddJoinToken(token, now.Add(time.Hour), now), fsm.Refused, "already"},
-		{"one that has expired", fsm.EncodeAddJoinToken(fsm.TokenHash{9}, now, now), fsm.Refused, "expired"},
-		{"its first use", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Committed, ""},
-		{"use by the same node", fsm.EncodeUseJoinToken(token, "n1", "", now), fsm.Committed, ""},
-		{"use by another node", fsm.EncodeUseJoinToken(token, "n2", "", now), fsm.Refused, "used by another"},
-		{"use by the same node with another disk", fsm.EncodeUseJoinToken(token, "n1", "disk", now), fsm.Refused, "used by another"},
-		{"use by the same node when it has expired", fsm.EncodeUseJoinToken(token, "n1", "", now.Add(time.Minute)), fsm.Committed, ""},
-		{"use by another node when it has expired", fsm.EncodeUseJoinToken(token, "n2", "", now.Add(time.Minute)), fsm.Refused, "used by another"},
-		{"one that nobody uses", fsm.EncodeAddJoinToken(fsm.TokenHash{8}, now.Add(time.Minute), now), fsm.Committed, ""},
-		{"its use when it has expired", fsm.EncodeUseJoinToken(fsm.TokenHash{8}, "n5", "", now.Add(time.Minute)), fsm.Refused, "expired"},
-		{"its use when the clock has gone back", fsm.EncodeUseJoinToken(fsm.TokenHash{8}, "n5", "", now), fsm.Refused, "unknown"},
-		{"the token of a node that is removed", fsm.EncodeAddJoinToken(fsm.TokenHash{7}, now.Add(time.Minute), now), fsm.Committed, ""},
-		{"its use", fsm.EncodeUseJoinToken(fsm.TokenHash{7}, "n", "disk", now), fsm.Committed, ""},
+		{"an unknown token", fsm.EncodeUseJoinToken(token, "n1", "", fsm.KeyHash{}, now), fsm.Refused, "unknown"},
+		{"a new one", fsm.EncodeAddJoinToken(token, "", now.Add(time.Minute), now), fsm.Committed, ""},
+		{"the same again", fsm.EncodeAddJoinToken(token, "", now.Add(time.Hour), now), fsm.Refused, "already"},
+		{"one that has expired", fsm.EncodeAddJoinToken(fsm.TokenHash{9}, "", now, now), fsm.Refused, "expired"},
+		{"its first use", fsm.EncodeUseJoinToken(token, "n1", "", fsm.KeyHash{}, now), fsm.Committed, ""},
+		{"use by the same node", fsm.EncodeUseJoinToken(token, "n1", "", fsm.KeyHash{}, now), fsm.Committed, ""},
+		{"use by another node", fsm.EncodeUseJoinToken(token, "n2", "", fsm.KeyHash{}, now), fsm.Refused, "used by another"},
+		{"use by the same node with another disk", fsm.EncodeUseJoinToken(token, "n1", "disk", fsm.KeyHash{}, now), fsm.Refused, "used by another"},
+		{"use by the same node when it has expired", fsm.EncodeUseJoinToken(token, "n1", "", fsm.KeyHash{}, now.Add(time.Minute)), fsm.Committed, ""},
+		{"use by another node when it has expired", fsm.EncodeUseJoinToken(token, "n2", "", fsm.KeyHash{}, now.Add(time.Minute)), fsm.Refused, "used by another"},
+		{"one that nobody uses", fsm.EncodeAddJoinToken(fsm.TokenHash{8}, "", now.Add(time.Minute), now), fsm.Committed, ""},
+		{"its use when it has expired", fsm.EncodeUseJoinToken(fsm.TokenHash{8}, "n5", "", fsm.KeyHash{}, now.Add(time.Minute)), fsm.Refused, "expired"},
+		{"its use when the clock has gone back", fsm.EncodeUseJoinToken(fsm.TokenHash{8}, "n5", "", fsm.KeyHash{}, now), fsm.Refused, "unknown"},
+		{"the token of a node that is removed", fsm.EncodeAddJoinToken(fsm.TokenHash{7}, "", now.Add(time.Minute), now), fsm.Committed, ""},
+		{"its use", fsm.EncodeUseJoinToken(fsm.TokenHash{7}, "n", "disk", fsm.KeyHash{}, now), fsm.Committed, ""},
 		{"the removal", fsm.EncodeRemoveNode("n"), fsm.Committed, ""},
-		{"its use by another node", fsm.EncodeUseJoinToken(fsm.TokenHash{7}, "n6", "", now), fsm.Refused, "unknown"},
+		{"its use by another node", fsm.EncodeUseJoinToken(fsm.TokenHash{7}, "n6", "", fsm.KeyHash{}, now), fsm.Refused, "unknown"},
 		{"a removed node", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
 		{"removed again", fsm.EncodeRemoveNode("n3"), fsm.Committed, ""},
-		{"another token", fsm.EncodeAddJoinToken(fsm.TokenHash{2}, now.Add(time.Minute), now), fsm.Committed, ""},
-		{"use by a removed node", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n3", "", now), fsm.Refused, "removed"},
-		{"use by a good one", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n4", "", now), fsm.Committed, ""},
+		{"another token", fsm.EncodeAddJoinToken(fsm.TokenHash{2}, "", now.Add(time.Minute), now), fsm.Committed, ""},
+		{"use by a removed node", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n3", "", fsm.KeyHash{}, now), fsm.Refused, "removed"},
+		{"use by a good one", fsm.EncodeUseJoinToken(fsm.TokenHash{2}, "n4", "", fsm.KeyHash{}, now), fsm.Committed, ""},
 	} {
 		res := apply(t, m, step.cmd)[0]
 		if res.Outcome != step.want || !strings.Contains(res.Detail, step.detail) || (res.Detail == "") != (step.detail == "") {
@@ -59,10 +59,14 @@ func TestJoinTokens(t *testing.T) {
 	if got, found, err := v.JoinToken(fsm.TokenHash{8}); err != nil || found {
 		t.Errorf("an expired token: %+v %v %v", got, found, err)
 	}
-	for who, want := range map[[2]string]bool{{"n1", ""}: true, {"n1", "disk"}: false, {"n4", ""}: true, {"n", "disk"}: false, {"n5", ""}: false} {
-		if got, err := v.Joined(who[0], who[1]); err != nil || got != want {
-			t.Errorf("Joined(%q): got %v, %v, want %v", who, got, err, want)
+	for node, want := range map[string]bool{"n1": true, "n4": true, "n": false, "n5": false} {
+		if _, got, err := v.Admission(node); err != nil || got != want {
+			t.Errorf("Admission(%q): found %v, %v, want %v", node, got, err, want)
 		}
+	}
+	tokens, err := v.JoinTokens()
+	if err != nil || len(tokens) != 2 {
+		t.Errorf("JoinTokens: %+v, %v, want those that n1 and n4 have used", tokens, err)
 	}
 	for id, want := range map[string]bool{"n3": true, "n4": false, "n": true, "n1": false} {
 		if got, err := v.Removed(id); err != nil || got != want {
@@ -76,14 +80,14 @@ func TestJoinTokens_AreBoundedAndExpire(t *testing.T) {
 	m := open(t)
 	var cmds [][]byte
 	for i := range fsm.JoinTokensMax + 1 {
-		cmds = append(cmds, fsm.EncodeAddJoinToken(fsm.TokenHash{byte(i), byte(i >> 8)}, now.Add(time.Duration(1+i)*time.Second), now))
+		cmds = append(cmds, fsm.EncodeAddJoinToken(fsm.TokenHash{byte(i), byte(i >> 8)}, "", now.Add(time.Duration(1+i)*time.Second), now))
 	}
 	res := apply(t, m, cmds...)
 	if res[fsm.JoinTokensMax-1].Outcome != fsm.Committed || res[fsm.JoinTokensMax].Outcome != fsm.Refused {
 		t.Fatalf("results %+v, %+v", res[fsm.JoinTokensMax-1], res[fsm.JoinTokensMax])
 	}
 	later := now.Add(fsm.JoinTokensMax * time.Second)
-	res = apply(t, m, fsm.EncodeAddJoinToken(fsm.TokenHash{0xff, 0xff}, later.Add(time.Second), later))
+	res = apply(t, m, fsm.EncodeAddJoinToken(fsm.TokenHash{0xff, 0xff}, "", later.Add(time.Second), later))
 	if res[0].Outcome != fsm.Committed {
 		t.Fatalf("result %+v when the others have expired", res[0])
 	}

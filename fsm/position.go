@@ -34,6 +34,10 @@ type Position struct {
 	// was none.
 	ConfigurationIndex uint64
 
+	// Instance tells one life of a cluster from another of the same name. It is
+	// random, and empty before InitCluster.
+	Instance string
+
 	// HistoryBytes of HistoryBudget are in use.
 	HistoryBytes  uint64
 	HistoryBudget uint64
@@ -45,8 +49,8 @@ func (s *state) position() Position {
 		Cursor:  store.Cursor{Epoch: s.epoch, Revision: s.revision},
 		Compact: s.compact, Hash: s.hash(), FeatureLevel: s.level,
 		TermStartIndex: s.termStartIndex, TermStartTerm: s.termStartTerm,
-		ConfigurationIndex: s.configurationIndex,
-		HistoryBytes:       s.sums[bucketHistory].bytes, HistoryBudget: s.historyBudget,
+		ConfigurationIndex: s.configurationIndex, Instance: s.instance,
+		HistoryBytes: s.sums[bucketHistory].bytes, HistoryBudget: s.historyBudget,
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	bucketCounters                      // counter -> number
 	bucketTokens                        // token hash -> JoinToken
 	bucketRemoved                       // node id -> index of its removal
+	bucketAdmissions                    // node id -> Admission
+	bucketAuthority                     // what the authority consists of, by name
 	bucketConfiguration                 // a sum only: the record lies in bucketMeta
 	bucketMeta                          // what is there once; has no sum
 	bucketCount
@@ -27,10 +29,10 @@ const (
 	sumCount = int(bucketConfiguration) + 1
 )
 
-var bucketNames = [bucketCount]string{"kv", "history", "counters", "tokens", "removed", "configuration", "meta"}
+var bucketNames = [bucketCount]string{"kv", "history", "counters", "tokens", "removed", "admissions", "authority", "configuration", "meta"}
 
 // storedBuckets are those that exist in the file.
-var storedBuckets = []bucketID{bucketKV, bucketHistory, bucketCounters, bucketTokens, bucketRemoved, bucketMeta}
+var storedBuckets = []bucketID{bucketKV, bucketHistory, bucketCounters, bucketTokens, bucketRemoved, bucketAdmissions, bucketAuthority, bucketMeta}
 
 func (b bucketID) String() string { return bucketNames[b] }
 

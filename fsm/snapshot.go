@@ -77,6 +77,7 @@ func (s *Snapshot) prepare(clusterID string) error {
 		ConfigurationIndex: pos.ConfigurationIndex,
 		StateHash:          pos.Hash[:],
 		ImageBytes:         uint64(s.tx.Size()),
+		Instance:           pos.Instance,
 	})
 	if err != nil {
 		return err

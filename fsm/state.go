@@ -49,6 +49,7 @@ type state struct {
 	termStartTerm      uint64
 	configurationIndex uint64
 	configuration      []byte // nil before the first
+	instance           string // empty before InitCluster
 	sums               [sumCount]sum
 }
 
@@ -63,8 +64,8 @@ func (s *state) encode() ([]byte, error) {
 		Revision: uint64(s.revision), Epoch: uint64(s.epoch), CompactRevision: uint64(s.compact),
 		HistoryBudget: s.historyBudget, FeatureLevel: s.level,
 		TermStartIndex: s.termStartIndex, TermStartTerm: s.termStartTerm,
-		ConfigurationIndex: s.configurationIndex,
-		Sums:               make([]*fsmv1.Sum, len(s.sums)),
+		ConfigurationIndex: s.configurationIndex, Instance: s.instance,
+		Sums: make([]*fsmv1.Sum, len(s.sums)),
 	}
 	for i := range s.sums {
 		m.Sums[i] = &fsmv1.Sum{Records: s.sums[i].records, Bytes: s.sums[i].bytes, Lanes: s.sums[i].lanes[:]}
@@ -85,7 +86,7 @@ func (s *state) decode(b []byte) error {
 		revision: store.Revision(m.Revision), epoch: store.Epoch(m.Epoch), compact: store.Revision(m.CompactRevision),
 		historyBudget: m.HistoryBudget, level: m.FeatureLevel,
 		termStartIndex: m.TermStartIndex, termStartTerm: m.TermStartTerm,
-		configurationIndex: m.ConfigurationIndex,
+		configurationIndex: m.ConfigurationIndex, instance: m.Instance,
 	}
 	if len(m.Sums) != len(s.sums) {
 		return corrupt(bucketMeta, keyState, "the number of sums is wrong")

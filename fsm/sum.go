@@ -95,5 +95,5 @@ func (s *state) hash() StateHash {
 			buf = binary.BigEndian.AppendUint64(buf, lane)
 		}
 	}
-	return sha256.Sum256(buf)
+	return sha256.Sum256(append(buf, s.instance...)) // last: the rest has a fixed size
 }

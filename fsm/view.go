@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"bytes"
+
 	"go.etcd.io/bbolt"
 
 	"github.com/spire-raft/spire-raft/internal/boltfile"
@@ -146,17 +148,53 @@ func (v *View) Removed(nodeID string) (removed bool, err error) {
 	return removed, err
 }
 
-// Joined tells whether a node has joined from a disk, by whatever token.
-func (v *View) Joined(nodeID, diskID string) (joined bool, err error) {
-	user := TokenUser(nodeID, diskID)
-	err = boltfile.Guard("get who joined", func() error {
+// Admission returns with what a node was admitted, and whether it was.
+func (v *View) Admission(nodeID string) (a Admission, found bool, err error) {
+	err = boltfile.Guard("get admission", func() error {
+		b, err := v.bucket(bucketAdmissions)
+		if err != nil {
+			return err
+		}
+		body, err := b.findSealed([]byte(nodeID))
+		if err != nil || body == nil {
+			return err
+		}
+		found = true
+		a, err = decodeAdmission([]byte(nodeID), body)
+		return err
+	})
+	return a, found, err
+}
+
+// Authority returns the cluster's own authority, and whether it has one.
+func (v *View) Authority() (a Authority, found bool, err error) {
+	err = boltfile.Guard("get authority", func() error {
+		b, err := v.bucket(bucketAuthority)
+		if err != nil {
+			return err
+		}
+		for _, part := range a.parts() {
+			body, err := b.findSealed([]byte(part.name))
+			if err != nil {
+				return err
+			}
+			part.set(bytes.Clone(body))
+		}
+		return nil
+	})
+	return a, a.Certificate != nil, err
+}
+
+// JoinTokens returns every join token, used or not.
+func (v *View) JoinTokens() (tokens []JoinToken, err error) {
+	err = boltfile.Guard("list join tokens", func() error {
 		b, err := v.bucket(bucketTokens)
 		if err != nil {
 			return err
 		}
-		return b.eachToken(func(_, _ []byte, t JoinToken) { joined = joined || t.UsedBy == user })
+		return b.eachToken(func(_, _ []byte, t JoinToken) { tokens = append(tokens, t) })
 	})
-	return joined, err
+	return tokens, err
 }
 
 // JoinToken returns a join token, and whether there is one. Whether a node may

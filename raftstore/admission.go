@@ -50,11 +50,25 @@ func (n *Node) authorize(kind transport.Kind, peer transport.PeerInfo) error {
 	if err := n.notRemoved(peer.Node); err != nil {
 		return err
 	}
+	if err := n.checkKey(peer); err != nil {
+		return err
+	}
 	if err := n.admit(peer.Node); err != nil {
 		n.inquire(peer.Node)
 		return err
 	}
 	return nil
+}
+
+// checkKey returns ErrNotMember where a node was admitted with another key than
+// it shows.
+func (n *Node) checkKey(peer transport.PeerInfo) error {
+	view, err := n.machine.View()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	return n.checkAdmission(view, peer)
 }
 
 // notRemoved returns ErrRemoved where a node is barred.

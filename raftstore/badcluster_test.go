@@ -172,7 +172,7 @@ func (c *cluster) startOther() *raftstore.Node {
 }
 
 // madeUp is a token that no cluster has given out.
-const madeUp = "v1/" + clusterID + "/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+const madeUp = "v2/" + clusterID + "//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 func TestJoin_Refuses(t *testing.T) {
 	c := startCluster(t, 1, nil)
@@ -201,7 +201,7 @@ func TestJoin_Refuses(t *testing.T) {
 		mentions []string
 	}{
 		"without a token":         {join(""), nil, []string{"Join.Token is empty", "create one"}},
-		"with a malformed token":  {join("hello"), raftstore.ErrToken, []string{"v1/<cluster>/<secret>", "copy the whole token"}},
+		"with a malformed token":  {join("hello"), raftstore.ErrToken, []string{"v2/<cluster>/<authority>/<secret>", "copy the whole token"}},
 		"with a damaged token":    {join(good[:len(good)-4]), raftstore.ErrToken, []string{"copy the whole token"}},
 		"with a made-up token":    {join(madeUp), raftstore.ErrToken, []string{"unknown", "make a new one"}},
 		"with another's used one": {join(used), raftstore.ErrToken, []string{"used by another node", "make a new one"}},

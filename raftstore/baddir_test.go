@@ -201,7 +201,7 @@ func newerIdentity(t *testing.T, dir string) {
 // newerState is the same for the state. See docs/FORMATS.md.
 func newerState(t *testing.T, dir string) {
 	t.Helper()
-	const metaBucket = 6
+	const metaBucket = 8
 	key, body := []byte("format"), binary.BigEndian.AppendUint32(nil, fsm.FormatVersion+1)
 	sum := crc32.Checksum(append(append([]byte{metaBucket}, key...), body...), crc32.MakeTable(crc32.Castagnoli))
 	edit(t, filepath.Join(dir, "state.db"), "meta", func(b *bbolt.Bucket) error {

@@ -8,7 +8,6 @@ import (
 	"github.com/hashicorp/raft"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
-	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
@@ -32,7 +31,10 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	n.campaign()         // there is nobody to wait for
 	ctx, cancel := n.bound(ctx)
 	defer cancel()
-	return n.linearize(ctx)
+	if err := n.linearize(ctx); err != nil {
+		return err
+	}
+	return n.initCluster(ctx)
 }
 
 // seedsAnswerWait is how long a node that is to bootstrap waits for gossip to
@@ -63,7 +65,7 @@ func (n *Node) checkNoCluster(ctx context.Context) error {
 
 // isInCluster tells whether the node at address says that it is a member.
 func (n *Node) isInCluster(ctx context.Context, address string) bool {
-	conn, err := n.transport.DialAddress(ctx, transport.Join, address)
+	conn, err := n.dialToAsk(ctx, address)
 	if err != nil {
 		return false
 	}

@@ -8,12 +8,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
-// Config says how to open a node. Dir, Credentials and ListenAddress are
+// Config says how to open a node. Dir and ListenAddress are
 // required; the zero value of every other field means what its comment says.
 type Config struct {
 	// Dir is the data directory that Init prepared. One process at a time has
@@ -23,6 +24,11 @@ type Config struct {
 	// Credentials supply the node's certificate, which names the cluster and
 	// node of Dir, and the authorities that peers are checked against. They
 	// are asked at each handshake, so they may change while the node runs.
+	//
+	// Nil means that the cluster is its own authority: the first node makes
+	// one, others get their certificate when they join, and it is renewed
+	// without anybody's doing. The names are of the trust domain
+	// <cluster id>.raft.internal. It is the same for all nodes of a cluster.
 	Credentials transport.Credentials
 
 	// ListenAddress is the host:port for all traffic between nodes but gossip.
@@ -93,6 +99,10 @@ type Config struct {
 
 	// wrapLog is where tests put faults of the disk, see logstore.Options.
 	wrapLog func(logstore.Backend) logstore.Backend
+
+	// leafLifetime is that of the certificates that this node issues. Zero means
+	// authority.LeafLifetime. Tests shorten it.
+	leafLifetime time.Duration
 
 	// beforeApply is where tests hold up the state machine.
 	beforeApply func()
@@ -183,6 +193,7 @@ func (c Config) withDefaults() Config {
 	def(&c.ProgressInterval, time.Second)
 	def(&c.ScrubInterval, time.Hour)
 	def(&c.Disk.ReserveBytes, 256<<20)
+	def(&c.leafLifetime, authority.LeafLifetime)
 	def(&c.Log.TrailingEntries, 10_240)
 	def(&c.Log.CompactEntries, 8_192)
 	if c.Logger == nil {
@@ -217,7 +228,6 @@ func (c Config) Validate() error {
 		}
 	}
 	check(c.Dir != "", "Dir is empty: name the directory that Init prepared")
-	check(c.Credentials != nil, "Credentials are missing")
 	address := func(field, a string, check func(string) error) {
 		if err := check(a); err != nil {
 			errs = append(errs, fmt.Errorf("raftstore config: %s %q %w", field, a, err))

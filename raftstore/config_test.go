@@ -17,7 +17,6 @@ var badConfigs = map[string]struct {
 	names  string
 }{
 	"no directory":               {func(c *raftstore.Config) { c.Dir = "" }, "Dir is empty"},
-	"no credentials":             {func(c *raftstore.Config) { c.Credentials = nil }, "Credentials are missing"},
 	"no listen address":          {func(c *raftstore.Config) { c.ListenAddress = "" }, `ListenAddress ""`},
 	"a listen address of a host": {func(c *raftstore.Config) { c.ListenAddress = "host" }, `ListenAddress "host"`},
 	"an address without a port":  {func(c *raftstore.Config) { c.AdvertiseAddress = "host:" }, `AdvertiseAddress "host:"`},
@@ -106,7 +105,7 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 		t.Fatal("there is no error")
 	}
 	for _, field := range []string{
-		"Dir", "Credentials", "ListenAddress", "AdvertiseAddress", "Bootstrap", "Join.Addresses", "Join.Token", "Gossip.BindAddress",
+		"Dir", "ListenAddress", "AdvertiseAddress", "Bootstrap", "Join.Addresses", "Join.Token", "Gossip.BindAddress",
 		"Gossip.Key", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "PromoteAfter",
 		"FreshnessInterval", "RequestTimeout", "WatchersMax", "ProgressInterval", "Log.TrailingEntries",
 	} {

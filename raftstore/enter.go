@@ -22,9 +22,11 @@ func (n *Node) consult(ctx context.Context) error {
 	}
 	switch {
 	case n.cfg.Bootstrap:
-		err := n.checkNoCluster(ctx)
-		n.admitted = err == nil
-		return err
+		if err := n.checkNoCluster(ctx); err != nil {
+			return err
+		}
+		n.admitted = true
+		return n.saveFounding()
 	case n.cfg.Join != nil:
 		return n.knock(ctx)
 	}
@@ -34,7 +36,7 @@ func (n *Node) consult(ctx context.Context) error {
 // knock asks once to be taken in. It returns an error where asking again would
 // not help. A node that is taken in and doesn't get further may ask once more.
 func (n *Node) knock(ctx context.Context) error {
-	if _, err := tokenHash(n.cfg.Join.Token, n.id.ClusterID); err != nil {
+	if _, err := n.joinToken(); err != nil {
 		return err
 	}
 	var errs []error
@@ -66,7 +68,7 @@ func explainJoin(err error, clusterID string) error {
 // enter makes the node part of its cluster, where it is not yet.
 func (n *Node) enter(ctx context.Context) error {
 	if len(n.configuration().Servers) > 0 {
-		return nil
+		return n.finishFounding(ctx)
 	}
 	switch {
 	case n.cfg.Bootstrap:

@@ -6,16 +6,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spire-raft/spire-raft/raftstore"
 	"github.com/spire-raft/spire-raft/store"
-	"github.com/spire-raft/spire-raft/transport"
-	"github.com/spire-raft/spire-raft/transport/devca"
 )
 
-// A cluster of one node. Others would be opened with Join in the place of
-// Bootstrap, each with a token of its own from node.CreateJoinToken.
+// A cluster of one node, which is its own certificate authority. Others would be
+// opened with Join in the place of Bootstrap, each with a token of its own from
+// node.CreateJoinToken.
 func Example() {
 	ctx := context.Background()
 	temp, err := os.MkdirTemp("", "raftstore-example-")
@@ -25,19 +23,11 @@ func Example() {
 	defer os.RemoveAll(temp)
 	dir := filepath.Join(temp, "data")
 
-	id, err := raftstore.Init(dir, "my-cluster", "") // once for each disk; the node id is generated
-	if err != nil {
+	if _, err := raftstore.Init(dir, "my-cluster", ""); err != nil { // once for each disk; the node id is generated
 		panic(err)
 	}
-	credentials := issueCertificate(filepath.Join(temp, "certificates"), id)
-
 	node, err := raftstore.Open(ctx, raftstore.Config{
-		Dir: dir,
-		Credentials: &transport.Files{
-			Certificate: filepath.Join(credentials, "node.crt"),
-			Key:         filepath.Join(credentials, "node.key"),
-			Roots:       filepath.Join(credentials, "roots.crt"),
-		},
+		Dir:           dir,
 		ListenAddress: "127.0.0.1:0",
 		Bootstrap:     true, // on the first node only
 		Logger:        slog.New(slog.DiscardHandler),
@@ -73,18 +63,4 @@ func Example() {
 	// Output:
 	// greeting = hello, world
 	// written by that update: true
-}
-
-// issueCertificate stands for your own certificate authority. It returns the
-// folder of the node's files.
-func issueCertificate(folder string, id raftstore.Identity) string {
-	ca, err := devca.New(time.Hour)
-	if err != nil {
-		panic(err)
-	}
-	node := transport.Identity{TrustDomain: "example.org", Cluster: id.ClusterID, Node: id.NodeID}
-	if _, err := ca.WriteFiles(folder, node, time.Hour); err != nil {
-		panic(err)
-	}
-	return folder
 }

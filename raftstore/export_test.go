@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -43,4 +44,14 @@ func (n *Node) Crash() error {
 func (n *Node) Bar(ctx context.Context, nodeID string) error {
 	_, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
 	return err
+}
+
+// SetLeafLifetime sets the life of the certificates that a node issues.
+func SetLeafLifetime(cfg *Config, life time.Duration) { cfg.leafLifetime = life }
+
+// CertificateEnd is when the certificate of a node expires that its cluster has
+// issued.
+func CertificateEnd(n *Node) time.Time {
+	_, to := n.own.Validity()
+	return to
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
-	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
 )
@@ -19,7 +18,7 @@ import (
 // they name, to take this node in, until one does or ctx ends. It ends early
 // where every answer is one that asking again would not change.
 func (n *Node) joinCluster(ctx context.Context) error {
-	if _, err := tokenHash(n.cfg.Join.Token, n.id.ClusterID); err != nil {
+	if _, err := n.joinToken(); err != nil {
 		return err
 	}
 	told := ""
@@ -74,6 +73,9 @@ func (n *Node) joinThrough(ctx context.Context, address string) error {
 	if len(resp.GetMembers()) == 0 {
 		return fmt.Errorf("%w, and no leader is known there", errNotLeader)
 	}
+	if err := n.takeCertificate(resp); err != nil {
+		return err
+	}
 	n.learn(resp.GetMembers())
 	for _, m := range resp.GetMembers() {
 		n.trust(m.GetNodeId())
@@ -85,14 +87,19 @@ func (n *Node) joinThrough(ctx context.Context, address string) error {
 func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
 	defer cancel()
-	conn, err := n.transport.DialAddress(ctx, transport.Join, address)
+	conn, err := n.dialToJoin(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	client := rpc.NewClient(conn, rpcConfig)
 	defer client.Close()
 	var resp peerv1.JoinResponse
-	req := &peerv1.JoinRequest{Token: n.cfg.Join.Token, Address: n.advertised, DiskId: n.id.DiskID}
+	req := &peerv1.JoinRequest{Token: n.cfg.Join.Token, Address: n.advertised, DiskId: n.id.DiskID, NodeId: n.id.NodeID}
+	if n.own != nil {
+		if req.CertificateRequest, err = n.own.Request(); err != nil {
+			return nil, err
+		}
+	}
 	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodJoin, body) }
 	if err := roundTrip(send, req, &resp); err != nil {
 		return nil, err
@@ -101,8 +108,9 @@ func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinRespo
 }
 
 // handleJoin takes the peer into the configuration as a non-voter. It gets its
-// vote later, see promote. Asking again with the same token is harmless.
-func (n *Node) handleJoin(ctx context.Context, peer transport.PeerInfo, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+// vote later, see promote. Asking again with the same token is harmless. A token
+// that is no good is refused before anything waits for it, or is written.
+func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
 	if len(n.configuration().Servers) == 0 {
 		return nil, fmt.Errorf("%w: node %s belongs to no cluster yet, or its data was wiped; join through another node",
 			ErrNotMember, n.id.NodeID)
@@ -110,36 +118,58 @@ func (n *Node) handleJoin(ctx context.Context, peer transport.PeerInfo, req *pee
 	if n.raft.State() != raft.Leader {
 		return n.leaderForJoin(), nil
 	}
-	hash, err := tokenHash(req.GetToken(), n.id.ClusterID)
+	source := sourceOf(conn.RemoteAddr())
+	if err := n.failedJoins.allow(source, time.Now()); err != nil {
+		return nil, err
+	}
+	who, err := n.applicant(conn, req)
 	if err != nil {
 		return nil, err
 	}
-	if err := identity.CheckID(req.GetDiskId()); err != nil {
-		return nil, fmt.Errorf("%w: disk id: %w", errBadRequest, err)
-	}
-	if err := n.change(ctx); err != nil {
+	hash, err := n.checkToken(req.GetToken(), who)
+	if err != nil {
+		if errors.Is(err, ErrToken) {
+			n.failedJoins.failed(source, time.Now())
+			n.log.Warn("join refused", "server", who.node, "from", source, "error", err)
+		}
 		return nil, err
+	}
+	if err := n.takeIn(ctx, who, hash, req.GetAddress()); err != nil {
+		return nil, err
+	}
+	resp := &peerv1.JoinResponse{Members: n.memberAddresses()}
+	if who.request != nil {
+		resp.Chain, resp.Roots, err = n.issue(who)
+	}
+	return resp, err
+}
+
+// takeIn spends a token for a node and makes it a member.
+func (n *Node) takeIn(ctx context.Context, who applicant, hash fsm.TokenHash, address string) error {
+	if err := n.change(ctx); err != nil {
+		return err
 	}
 	defer n.changed()
-	if err := n.admissible(peer.Node, req.GetDiskId()); err != nil {
-		return nil, err
+	if err := n.admissible(who.node, who.disk); err != nil {
+		return err
 	}
-	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, peer.Node, req.GetDiskId(), time.Now()))
+	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, who.node, who.disk, who.key, time.Now()))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if result.Outcome != fsm.Committed {
-		return nil, fmt.Errorf("%w: %s", ErrToken, result.Detail)
+		return fmt.Errorf("%w: %s", ErrToken, result.Detail)
 	}
-	n.learnAddress(peer.Node, req.GetAddress())
-	if !n.isMember(peer.Node) {
-		f := n.raft.AddNonvoter(raft.ServerID(peer.Node), raft.ServerAddress(peer.Node), 0, n.cfg.RequestTimeout)
-		if err := f.Error(); err != nil {
-			return nil, fmt.Errorf("add server: %w", proposalError(err))
-		}
-		n.log.Info("server joined", "server", peer.Node, "address", req.GetAddress())
+	n.learnAddress(who.node, address)
+	if n.isMember(who.node) {
+		return nil
 	}
-	return &peerv1.JoinResponse{Members: n.memberAddresses()}, nil
+	f := n.raft.AddNonvoter(raft.ServerID(who.node), raft.ServerAddress(who.node), 0, n.cfg.RequestTimeout)
+	if err := f.Error(); err != nil {
+		return fmt.Errorf("add server: %w", proposalError(err))
+	}
+	n.log.Info("server joined", "server", who.node, "address", address, "token", hash.ID())
+	return nil
 }
 
 // admissible returns why a node may not join. One that is a member may only
@@ -157,11 +187,11 @@ func (n *Node) admissible(node, disk string) error {
 	if !n.isMember(node) {
 		return nil
 	}
-	joined, err := view.Joined(node, disk)
+	admission, _, err := view.Admission(node)
 	if err != nil {
 		return err
 	}
-	if !joined {
+	if admission.DiskID != disk {
 		return fmt.Errorf("%w: %s; remove it first, then join with a new node id", ErrAlreadyMember, node)
 	}
 	return nil

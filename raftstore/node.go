@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/spire-raft/spire-raft/raftstore/internal/addressbook"
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
@@ -41,6 +42,7 @@ type Node struct {
 	// gossip, raft with the transport, the clients; then every goroutine; and
 	// then it releases the files, in the reverse order.
 	unlock     func() error
+	own        *authority.Credentials // nil where the cluster is not its own authority
 	addresses  *addressbook.Book
 	disk       *disk.Watcher
 	transport  *transport.Transport // takes no connection before started
@@ -57,19 +59,20 @@ type Node struct {
 	metrics  *metrics
 	unmetric func() // undoes register
 
-	rounds     rounds
-	freshness  freshness
-	leadership leadership
-	succession succession
-	peers      peers
-	agreed     agreed
-	watchers   watchers
-	changes    chan struct{} // holds a token while the configuration is being changed
-	trusted    trusted
-	vouched    vouched
-	hints      hints
-	admitted   bool // consult has found that the node may start its cluster, or has joined it
-	diverged   atomic.Bool
+	rounds      rounds
+	freshness   freshness
+	leadership  leadership
+	succession  succession
+	peers       peers
+	agreed      agreed
+	watchers    watchers
+	changes     chan struct{} // holds a token while the configuration is being changed
+	trusted     trusted
+	vouched     vouched
+	hints       hints
+	failedJoins joinLimiter
+	admitted    bool // consult has found that the node may start its cluster, or has joined it
+	diverged    atomic.Bool
 
 	handingOver atomic.Int32 // calls of TransferLeadership under way
 

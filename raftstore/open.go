@@ -71,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
 	for _, step := range []func(context.Context) error{
-		n.claimDir, n.register, n.openNetwork, n.consult, n.openFiles, n.startRaft,
+		n.claimDir, n.findCredentials, n.register, n.openNetwork, n.consult, n.openFiles, n.startRaft,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.abandon())
@@ -145,6 +145,9 @@ func (n *Node) openNetwork(ctx context.Context) error {
 		Identity:      own,
 		Credentials:   n.cfg.Credentials,
 		Authorize:     n.authorize,
+		Admit:         n.admitPeer,
+		Strangers:     n.own != nil,
+		TakeExpired:   n.takeExpired(),
 		Resolve:       n.resolve,
 		Ready:         n.started,
 		OnRefuse:      n.metrics.refuse,
@@ -233,6 +236,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.paceElections)
 	n.spawn(n.scrub)
 	n.spawn(n.watchCertificate)
+	n.spawn(n.renewCertificate)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {
 		n.spawn(func(ctx context.Context) { n.serve(ctx, kind) })
 	}

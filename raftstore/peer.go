@@ -27,6 +27,8 @@ const (
 	methodAddToken  = 6
 	methodHello     = 7
 	methodVouch     = 8
+	methodRenew     = 9
+	methodRevoke    = 10
 )
 
 // bodyBytesMax bounds the body of a request by its method, before anything is
@@ -36,6 +38,7 @@ var bodyBytesMax = map[uint8]int{
 	methodPropose: 5 << 20, // a transaction of store.TxBytesMax
 	methodProbe:   32 << 10,
 	methodJoin:    32 << 10,
+	methodRenew:   32 << 10,
 }
 
 const defaultBodyBytesMax = 4 << 10
@@ -63,7 +66,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	}
 	peer := conn.Peer()
 	if conn.Kind() == transport.Join {
-		return n.handleStranger(ctx, peer, method, body)
+		return n.handleStranger(ctx, conn, method, body)
 	}
 	if err := n.admit(peer.Node); err != nil {
 		return nil, cmp.Or(n.notRemoved(peer.Node), err)
@@ -95,6 +98,14 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
 			return &peerv1.AddTokenResponse{}, n.handleAddToken(ctx, req)
 		})
+	case methodRenew:
+		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
+			return n.renewFor(peer.Node, req.GetCertificateRequest())
+		})
+	case methodRevoke:
+		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
+			return &peerv1.RevokeTokenResponse{}, n.handleRevokeToken(ctx, req)
+		})
 	case methodRemove:
 		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
 			return &peerv1.RemoveResponse{}, n.remove(ctx, req.GetNodeId())
@@ -105,14 +116,14 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 
 // handleStranger answers one request on a join stream, which any node of the
 // cluster may open.
-func (n *Node) handleStranger(ctx context.Context, peer transport.PeerInfo, method uint8, body []byte) ([]byte, error) {
-	if err := n.notRemoved(peer.Node); err != nil {
+func (n *Node) handleStranger(ctx context.Context, conn *transport.Conn, method uint8, body []byte) ([]byte, error) {
+	if err := n.notRemoved(conn.Peer().Node); err != nil {
 		return nil, err
 	}
 	switch method {
 	case methodJoin:
 		return answer(body, &peerv1.JoinRequest{}, func(req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
-			return n.handleJoin(ctx, peer, req)
+			return n.handleJoin(ctx, conn, req)
 		})
 	case methodHello:
 		return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
@@ -159,7 +170,7 @@ func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) 
 	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
 		return fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
 	}
-	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), ttl)
+	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
 }
 
 func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {

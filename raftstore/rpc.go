@@ -94,6 +94,7 @@ var errorCodes = []struct {
 	{9, ErrQuorumAtRisk},
 	{10, errBadRequest},
 	{11, ErrAlreadyMember},
+	{12, errTooManyJoins},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without

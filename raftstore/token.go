@@ -2,54 +2,65 @@ package raftstore
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
+	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 	"github.com/spire-raft/spire-raft/store"
 )
 
-const (
-	tokenVersion     = "v1"
-	tokenSecretBytes = 32
-
-	// tokenTTLMax bounds the life of a token.
-	tokenTTLMax = 7 * 24 * time.Hour
-)
+// tokenTTLMax bounds the life of a token.
+const tokenTTLMax = 7 * 24 * time.Hour
 
 // CreateJoinToken returns a token with which one node may join the cluster
 // within ttl, at most a week. The cluster keeps only its hash. Call it on any
 // node; keep the token secret, and don't log it.
 func (n *Node) CreateJoinToken(ctx context.Context, ttl time.Duration) (string, error) {
+	return n.CreateJoinTokenFor(ctx, "", ttl)
+}
+
+// CreateJoinTokenFor is CreateJoinToken for a token that only the node with this
+// id may use. An empty id lets any.
+func (n *Node) CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.Duration) (string, error) {
 	if ttl < time.Millisecond || ttl > tokenTTLMax {
 		return "", fmt.Errorf("ttl %v of a join token is not between 1ms and %v", ttl, tokenTTLMax)
 	}
-	secret := make([]byte, tokenSecretBytes)
-	_, _ = rand.Read(secret) // never fails, see its documentation
-	token := strings.Join([]string{tokenVersion, n.id.ClusterID, base64.RawURLEncoding.EncodeToString(secret)}, "/")
-
-	hash := sha256.Sum256(secret)
-	err := n.onLeader(ctx,
-		func(ctx context.Context) error { return n.addToken(ctx, hash, ttl) },
+	if nodeID != "" {
+		if err := identity.CheckID(nodeID); err != nil {
+			return "", fmt.Errorf("create join token: node id: %w", err)
+		}
+	}
+	pin, err := n.pin()
+	if err != nil {
+		return "", fmt.Errorf("create join token: %w", err)
+	}
+	token := authority.NewToken(n.id.ClusterID, pin)
+	hash := token.Hash()
+	err = n.onLeader(ctx,
+		func(ctx context.Context) error { return n.addToken(ctx, hash, nodeID, ttl) },
 		func(ctx context.Context, leader string) error {
-			req := &peerv1.AddTokenRequest{Hash: hash[:], TtlMs: ttl.Milliseconds()}
+			req := &peerv1.AddTokenRequest{Hash: hash[:], TtlMs: ttl.Milliseconds(), NodeId: nodeID}
 			return n.call(ctx, leader, methodAddToken, req, &peerv1.AddTokenResponse{})
 		})
 	if err != nil {
 		return "", fmt.Errorf("create join token: %w", err)
 	}
-	return token, nil
+	return token.Text(), nil
 }
 
 // addToken stores a token on the leader, whose clock decides when it expires.
-func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, ttl time.Duration) error {
+func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID string, ttl time.Duration) error {
 	now := time.Now()
-	result, err := n.proposer.propose(ctx, fsm.EncodeAddJoinToken(hash, now.Add(ttl), now))
+	return n.proposeToken(ctx, fsm.EncodeAddJoinToken(hash, nodeID, now.Add(ttl), now))
+}
+
+// proposeToken commits a command about a token.
+func (n *Node) proposeToken(ctx context.Context, cmd []byte) error {
+	result, err := n.proposer.propose(ctx, cmd)
 	if err != nil {
 		return err
 	}
@@ -59,19 +70,95 @@ func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, ttl time.Durati
 	return nil
 }
 
-// tokenHash checks token against the cluster and returns what the state knows
-// it by.
-func tokenHash(token, clusterID string) ([sha256.Size]byte, error) {
-	parts := strings.Split(token, "/")
-	if len(parts) != 3 || parts[0] != tokenVersion {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: it is not of the form %s/<cluster>/<secret>: copy the whole token", ErrToken, tokenVersion)
+// JoinToken is a join token without its secret.
+type JoinToken struct {
+	ID      string
+	Expires time.Time
+	NodeID  string // the only node that may use it, empty if any may
+	UsedBy  string // the node that has used it, empty if none has
+}
+
+// ListJoinTokens returns the join tokens that nodes may still use, and those that
+// members have used.
+func (n *Node) ListJoinTokens(ctx context.Context) ([]JoinToken, error) {
+	ctx, cancel := n.bound(ctx)
+	defer cancel()
+	if err := n.linearize(ctx); err != nil {
+		return nil, fmt.Errorf("list join tokens: %w", err)
 	}
-	if parts[1] != clusterID {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: it is for cluster %q, this is cluster %q: create one on a node of this cluster", ErrToken, parts[1], clusterID)
+	view, err := n.machine.View()
+	if err != nil {
+		return nil, n.explain(err)
 	}
-	secret, err := base64.RawURLEncoding.DecodeString(parts[2])
-	if err != nil || len(secret) != tokenSecretBytes {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: its secret is damaged: copy the whole token", ErrToken)
+	defer view.Close()
+	stored, err := view.JoinTokens()
+	if err != nil {
+		return nil, err
 	}
-	return sha256.Sum256(secret), nil
+	var tokens []JoinToken
+	for _, t := range stored {
+		expires := time.UnixMilli(t.ExpiresUnixMS)
+		if t.UsedBy == "" && !expires.After(time.Now()) {
+			continue // it goes with the next command about tokens
+		}
+		tokens = append(tokens, JoinToken{ID: t.ID.String(), Expires: expires, NodeID: t.NodeID, UsedBy: t.UserNode()})
+	}
+	return tokens, nil
+}
+
+// RevokeJoinToken drops the token with an id that ListJoinTokens tells. The error
+// is store.ErrInvalid where there is none that a node could still use.
+func (n *Node) RevokeJoinToken(ctx context.Context, id string) error {
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != len(fsm.TokenID{}) {
+		return fmt.Errorf("%w: %q is not the id of a join token", store.ErrInvalid, id)
+	}
+	err = n.onLeader(ctx,
+		func(ctx context.Context) error {
+			return n.proposeToken(ctx, fsm.EncodeRevokeJoinToken(fsm.TokenID(raw)))
+		},
+		func(ctx context.Context, leader string) error {
+			return n.call(ctx, leader, methodRevoke, &peerv1.RevokeTokenRequest{Id: raw}, &peerv1.RevokeTokenResponse{})
+		})
+	if err != nil {
+		return fmt.Errorf("revoke join token: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) handleRevokeToken(ctx context.Context, req *peerv1.RevokeTokenRequest) error {
+	if len(req.GetId()) != len(fsm.TokenID{}) {
+		return fmt.Errorf("%w: token id of %d bytes", errBadRequest, len(req.GetId()))
+	}
+	return n.proposeToken(ctx, fsm.EncodeRevokeJoinToken(fsm.TokenID(req.GetId())))
+}
+
+// checkToken returns what the state knows the token by. It is ErrToken where the
+// command that uses it would be refused, as far as the state tells now.
+func (n *Node) checkToken(text string, who applicant) (fsm.TokenHash, error) {
+	token, err := authority.ParseToken(text, n.id.ClusterID)
+	if err != nil {
+		return fsm.TokenHash{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	hash := fsm.TokenHash(token.Hash())
+	view, err := n.machine.View()
+	if err != nil {
+		return hash, n.explain(err)
+	}
+	defer view.Close()
+	if view.Position().TermStartTerm != n.raft.CurrentTerm() {
+		return hash, fmt.Errorf("%w: node %s has just been elected", errNotLeader, n.id.NodeID) // it may not know all tokens yet
+	}
+	stored, found, err := view.JoinToken(hash)
+	switch {
+	case err != nil:
+		return hash, err
+	case !found, stored.UsedBy == "" && !time.UnixMilli(stored.ExpiresUnixMS).After(time.Now()):
+		return hash, fmt.Errorf("%w: the join token is unknown or has expired: make a new one", ErrToken)
+	case stored.NodeID != "" && stored.NodeID != who.node:
+		return hash, fmt.Errorf("%w: it is for another node than %s: make one for this node, or for any", ErrToken, who.node)
+	case stored.UsedBy != "" && stored.UsedBy != fsm.TokenUser(who.node, who.disk):
+		return hash, fmt.Errorf("%w: the join token was used by another node: make a new one", ErrToken)
+	}
+	return hash, nil
 }

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -145,6 +146,10 @@ func (t *Transport) authenticate(ctx context.Context, c *Conn) error {
 		return errors.New("the client names no kind of stream: it is no node")
 	}
 	peer, err := verify(state.PeerCertificates, bundle.Roots, x509.ExtKeyUsageClientAuth, t.cfg, kind)
+	if err != nil && kind == Join && t.cfg.Strangers {
+		// TLS has made sure of the key, and of nothing else.
+		peer, err = PeerInfo{Key: sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)}, nil
+	}
 	if err != nil {
 		err = errors.Join(err, writeRefusal(conn, err), conn.CloseWrite())
 		// A connection that is closed before its claim was read may be reset, and

@@ -46,6 +46,11 @@ type Config struct {
 	// are no obstacle then, where they were valid when the certificate was.
 	TakeExpired []Kind
 
+	// Strangers lets nodes that no root vouches for open Join streams. Their
+	// Peer has their Key and no Identity, for Authorize too, and what they have open
+	// together counts as one node's.
+	Strangers bool
+
 	// Resolve returns the address of a node, as host and port.
 	Resolve func(ctx context.Context, node string) (string, error)
 

@@ -198,6 +198,9 @@ type Command struct {
 	//	*Command_AddJoinToken
 	//	*Command_UseJoinToken
 	//	*Command_RemoveNode
+	//	*Command_InitCluster
+	//	*Command_RevokeJoinToken
+	//	*Command_RecordOpening
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -324,6 +327,33 @@ func (x *Command) GetRemoveNode() *RemoveNode {
 	return nil
 }
 
+func (x *Command) GetInitCluster() *InitCluster {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_InitCluster); ok {
+			return x.InitCluster
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeJoinToken() *RevokeJoinToken {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RevokeJoinToken); ok {
+			return x.RevokeJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecordOpening() *RecordOpening {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RecordOpening); ok {
+			return x.RecordOpening
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -356,6 +386,18 @@ type Command_RemoveNode struct {
 	RemoveNode *RemoveNode `protobuf:"bytes,22,opt,name=remove_node,json=removeNode,proto3,oneof"`
 }
 
+type Command_InitCluster struct {
+	InitCluster *InitCluster `protobuf:"bytes,23,opt,name=init_cluster,json=initCluster,proto3,oneof"`
+}
+
+type Command_RevokeJoinToken struct {
+	RevokeJoinToken *RevokeJoinToken `protobuf:"bytes,24,opt,name=revoke_join_token,json=revokeJoinToken,proto3,oneof"`
+}
+
+type Command_RecordOpening struct {
+	RecordOpening *RecordOpening `protobuf:"bytes,25,opt,name=record_opening,json=recordOpening,proto3,oneof"`
+}
+
 func (*Command_Transaction) isCommand_Kind() {}
 
 func (*Command_TermStart) isCommand_Kind() {}
@@ -369,6 +411,12 @@ func (*Command_AddJoinToken) isCommand_Kind() {}
 func (*Command_UseJoinToken) isCommand_Kind() {}
 
 func (*Command_RemoveNode) isCommand_Kind() {}
+
+func (*Command_InitCluster) isCommand_Kind() {}
+
+func (*Command_RevokeJoinToken) isCommand_Kind() {}
+
+func (*Command_RecordOpening) isCommand_Kind() {}
 
 // Transaction is what package store/txn calls an intent.
 type Transaction struct {
@@ -882,6 +930,8 @@ type AddJoinToken struct {
 	Hash          []byte `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
 	ExpiresUnixMs int64  `protobuf:"varint,2,opt,name=expires_unix_ms,json=expiresUnixMs,proto3" json:"expires_unix_ms,omitempty"`
 	NowUnixMs     int64  `protobuf:"varint,3,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"`
+	// The only node that may use it. Empty lets any.
+	NodeId        string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -937,6 +987,13 @@ func (x *AddJoinToken) GetNowUnixMs() int64 {
 	return 0
 }
 
+func (x *AddJoinToken) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
 // UseJoinToken spends a token for a node.
 type UseJoinToken struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -945,7 +1002,10 @@ type UseJoinToken struct {
 	NowUnixMs int64                  `protobuf:"varint,3,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"`
 	// The disk that the node's data is on: the same node with another disk is
 	// another user of the token.
-	DiskId        string `protobuf:"bytes,4,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	DiskId string `protobuf:"bytes,4,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	// The SHA-256 of the node's public key (its SubjectPublicKeyInfo), with which
+	// it is admitted.
+	KeyHash       []byte `protobuf:"bytes,5,opt,name=key_hash,json=keyHash,proto3" json:"key_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1008,6 +1068,13 @@ func (x *UseJoinToken) GetDiskId() string {
 	return ""
 }
 
+func (x *UseJoinToken) GetKeyHash() []byte {
+	if x != nil {
+		return x.KeyHash
+	}
+	return nil
+}
+
 // RemoveNode bars a node id for ever.
 type RemoveNode struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1053,6 +1120,212 @@ func (x *RemoveNode) GetNodeId() string {
 	return ""
 }
 
+// InitCluster is what the first node commits first.
+type InitCluster struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Random, in lower-case hex: one life of one cluster.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The cluster's own authority, all empty where the cluster has none: the trust
+	// domain of its names, its certificate as DER, and its key as PKCS #8, or
+	// whatever that was sealed into.
+	TrustDomain string `protobuf:"bytes,2,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
+	Certificate []byte `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Key         []byte `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	// The first node, which is admitted.
+	NodeId        string `protobuf:"bytes,5,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	DiskId        string `protobuf:"bytes,6,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	KeyHash       []byte `protobuf:"bytes,7,opt,name=key_hash,json=keyHash,proto3" json:"key_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InitCluster) Reset() {
+	*x = InitCluster{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InitCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InitCluster) ProtoMessage() {}
+
+func (x *InitCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
+func (*InitCluster) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *InitCluster) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *InitCluster) GetTrustDomain() string {
+	if x != nil {
+		return x.TrustDomain
+	}
+	return ""
+}
+
+func (x *InitCluster) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *InitCluster) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *InitCluster) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *InitCluster) GetDiskId() string {
+	if x != nil {
+		return x.DiskId
+	}
+	return ""
+}
+
+func (x *InitCluster) GetKeyHash() []byte {
+	if x != nil {
+		return x.KeyHash
+	}
+	return nil
+}
+
+// RevokeJoinToken drops a token that was not used.
+type RevokeJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first 8 bytes of the SHA-256 of the token's hash.
+	Id            []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeJoinToken) Reset() {
+	*x = RevokeJoinToken{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeJoinToken) ProtoMessage() {}
+
+func (x *RevokeJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeJoinToken.ProtoReflect.Descriptor instead.
+func (*RevokeJoinToken) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RevokeJoinToken) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// RecordOpening counts how often a node has opened its data directory. A number
+// that is not above the last one comes from a copy of that directory.
+type RecordOpening struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	DiskId        string                 `protobuf:"bytes,2,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	Counter       uint64                 `protobuf:"varint,3,opt,name=counter,proto3" json:"counter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordOpening) Reset() {
+	*x = RecordOpening{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordOpening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordOpening) ProtoMessage() {}
+
+func (x *RecordOpening) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordOpening.ProtoReflect.Descriptor instead.
+func (*RecordOpening) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RecordOpening) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *RecordOpening) GetDiskId() string {
+	if x != nil {
+		return x.DiskId
+	}
+	return ""
+}
+
+func (x *RecordOpening) GetCounter() uint64 {
+	if x != nil {
+		return x.Counter
+	}
+	return 0
+}
+
 // State is the record of the database that goes with its other records: it is
 // written in the same database transaction.
 type State struct {
@@ -1072,14 +1345,16 @@ type State struct {
 	ConfigurationIndex uint64 `protobuf:"varint,10,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"`
 	// One for each bucket of replicated records, in the order of
 	// docs/FORMATS.md.
-	Sums          []*Sum `protobuf:"bytes,11,rep,name=sums,proto3" json:"sums,omitempty"`
+	Sums []*Sum `protobuf:"bytes,11,rep,name=sums,proto3" json:"sums,omitempty"`
+	// See InitCluster. Empty before it.
+	Instance      string `protobuf:"bytes,12,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[14]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1366,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[14]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1379,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *State) GetIndex() uint64 {
@@ -1184,6 +1459,13 @@ func (x *State) GetSums() []*Sum {
 	return nil
 }
 
+func (x *State) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
 // Sum stands for a set of records.
 type Sum struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1197,7 +1479,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1491,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1504,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -1258,14 +1540,16 @@ type SnapshotHeader struct {
 	// The state hash at index.
 	StateHash []byte `protobuf:"bytes,7,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	// The size of the database image that follows.
-	ImageBytes    uint64 `protobuf:"varint,8,opt,name=image_bytes,json=imageBytes,proto3" json:"image_bytes,omitempty"`
+	ImageBytes uint64 `protobuf:"varint,8,opt,name=image_bytes,json=imageBytes,proto3" json:"image_bytes,omitempty"`
+	// See InitCluster.
+	Instance      string `protobuf:"bytes,9,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1561,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1574,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotHeader) GetClusterId() string {
@@ -1349,6 +1633,13 @@ func (x *SnapshotHeader) GetImageBytes() uint64 {
 	return 0
 }
 
+func (x *SnapshotHeader) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
 var File_spireraft_fsm_v1_fsm_proto protoreflect.FileDescriptor
 
 const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
@@ -1356,7 +1647,7 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x1aspireraft/fsm/v1/fsm.proto\x12\x10spireraft.fsm.v1\"@\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xe3\x04\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xc2\x06\n" +
 	"\aCommand\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -1370,7 +1661,10 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x0eadd_join_token\x18\x14 \x01(\v2\x1e.spireraft.fsm.v1.AddJoinTokenH\x00R\faddJoinToken\x12F\n" +
 	"\x0euse_join_token\x18\x15 \x01(\v2\x1e.spireraft.fsm.v1.UseJoinTokenH\x00R\fuseJoinToken\x12?\n" +
 	"\vremove_node\x18\x16 \x01(\v2\x1c.spireraft.fsm.v1.RemoveNodeH\x00R\n" +
-	"removeNodeB\x06\n" +
+	"removeNode\x12B\n" +
+	"\finit_cluster\x18\x17 \x01(\v2\x1d.spireraft.fsm.v1.InitClusterH\x00R\vinitCluster\x12O\n" +
+	"\x11revoke_join_token\x18\x18 \x01(\v2!.spireraft.fsm.v1.RevokeJoinTokenH\x00R\x0frevokeJoinToken\x12H\n" +
+	"\x0erecord_opening\x18\x19 \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpeningB\x06\n" +
 	"\x04kind\"\x92\x02\n" +
 	"\vTransaction\x12#\n" +
 	"\rread_revision\x18\x01 \x01(\x04R\freadRevision\x12/\n" +
@@ -1411,19 +1705,35 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x11RaiseFeatureLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\"(\n" +
 	"\x10SetHistoryBudget\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"j\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x83\x01\n" +
 	"\fAddJoinToken\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12&\n" +
 	"\x0fexpires_unix_ms\x18\x02 \x01(\x03R\rexpiresUnixMs\x12\x1e\n" +
-	"\vnow_unix_ms\x18\x03 \x01(\x03R\tnowUnixMs\"t\n" +
+	"\vnow_unix_ms\x18\x03 \x01(\x03R\tnowUnixMs\x12\x17\n" +
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId\"\x8f\x01\n" +
 	"\fUseJoinToken\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1e\n" +
 	"\vnow_unix_ms\x18\x03 \x01(\x03R\tnowUnixMs\x12\x17\n" +
-	"\adisk_id\x18\x04 \x01(\tR\x06diskId\"%\n" +
+	"\adisk_id\x18\x04 \x01(\tR\x06diskId\x12\x19\n" +
+	"\bkey_hash\x18\x05 \x01(\fR\akeyHash\"%\n" +
 	"\n" +
 	"RemoveNode\x12\x17\n" +
-	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\x88\x03\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\xcd\x01\n" +
+	"\vInitCluster\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12!\n" +
+	"\ftrust_domain\x18\x02 \x01(\tR\vtrustDomain\x12 \n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\x12\x17\n" +
+	"\anode_id\x18\x05 \x01(\tR\x06nodeId\x12\x17\n" +
+	"\adisk_id\x18\x06 \x01(\tR\x06diskId\x12\x19\n" +
+	"\bkey_hash\x18\a \x01(\fR\akeyHash\"!\n" +
+	"\x0fRevokeJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"[\n" +
+	"\rRecordOpening\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
+	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x18\n" +
+	"\acounter\x18\x03 \x01(\x04R\acounter\"\xa4\x03\n" +
 	"\x05State\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1a\n" +
@@ -1436,11 +1746,12 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x0fterm_start_term\x18\t \x01(\x04R\rtermStartTerm\x12/\n" +
 	"\x13configuration_index\x18\n" +
 	" \x01(\x04R\x12configurationIndex\x12)\n" +
-	"\x04sums\x18\v \x03(\v2\x15.spireraft.fsm.v1.SumR\x04sums\"K\n" +
+	"\x04sums\x18\v \x03(\v2\x15.spireraft.fsm.v1.SumR\x04sums\x12\x1a\n" +
+	"\binstance\x18\f \x01(\tR\binstance\"K\n" +
 	"\x03Sum\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
-	"\x05lanes\x18\x03 \x03(\x06R\x05lanes\"\xfc\x01\n" +
+	"\x05lanes\x18\x03 \x03(\x06R\x05lanes\"\x98\x02\n" +
 	"\x0eSnapshotHeader\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
@@ -1452,7 +1763,8 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\n" +
 	"state_hash\x18\a \x01(\fR\tstateHash\x12\x1f\n" +
 	"\vimage_bytes\x18\b \x01(\x04R\n" +
-	"imageBytesB5Z3github.com/spire-raft/spire-raft/proto/fsm/v1;fsmv1b\x06proto3"
+	"imageBytes\x12\x1a\n" +
+	"\binstance\x18\t \x01(\tR\binstanceB5Z3github.com/spire-raft/spire-raft/proto/fsm/v1;fsmv1b\x06proto3"
 
 var (
 	file_spireraft_fsm_v1_fsm_proto_rawDescOnce sync.Once
@@ -1467,7 +1779,7 @@ func file_spireraft_fsm_v1_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_spireraft_fsm_v1_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(Write_Kind)(0),           // 0: spireraft.fsm.v1.Write.Kind
 	(Patch_Target)(0),         // 1: spireraft.fsm.v1.Patch.Target
@@ -1485,9 +1797,12 @@ var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(*AddJoinToken)(nil),      // 13: spireraft.fsm.v1.AddJoinToken
 	(*UseJoinToken)(nil),      // 14: spireraft.fsm.v1.UseJoinToken
 	(*RemoveNode)(nil),        // 15: spireraft.fsm.v1.RemoveNode
-	(*State)(nil),             // 16: spireraft.fsm.v1.State
-	(*Sum)(nil),               // 17: spireraft.fsm.v1.Sum
-	(*SnapshotHeader)(nil),    // 18: spireraft.fsm.v1.SnapshotHeader
+	(*InitCluster)(nil),       // 16: spireraft.fsm.v1.InitCluster
+	(*RevokeJoinToken)(nil),   // 17: spireraft.fsm.v1.RevokeJoinToken
+	(*RecordOpening)(nil),     // 18: spireraft.fsm.v1.RecordOpening
+	(*State)(nil),             // 19: spireraft.fsm.v1.State
+	(*Sum)(nil),               // 20: spireraft.fsm.v1.Sum
+	(*SnapshotHeader)(nil),    // 21: spireraft.fsm.v1.SnapshotHeader
 }
 var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	4,  // 0: spireraft.fsm.v1.Command.transaction:type_name -> spireraft.fsm.v1.Transaction
@@ -1497,19 +1812,22 @@ var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	13, // 4: spireraft.fsm.v1.Command.add_join_token:type_name -> spireraft.fsm.v1.AddJoinToken
 	14, // 5: spireraft.fsm.v1.Command.use_join_token:type_name -> spireraft.fsm.v1.UseJoinToken
 	15, // 6: spireraft.fsm.v1.Command.remove_node:type_name -> spireraft.fsm.v1.RemoveNode
-	5,  // 7: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
-	6,  // 8: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
-	7,  // 9: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
-	8,  // 10: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
-	0,  // 11: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
-	9,  // 12: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
-	1,  // 13: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
-	17, // 14: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	16, // 7: spireraft.fsm.v1.Command.init_cluster:type_name -> spireraft.fsm.v1.InitCluster
+	17, // 8: spireraft.fsm.v1.Command.revoke_join_token:type_name -> spireraft.fsm.v1.RevokeJoinToken
+	18, // 9: spireraft.fsm.v1.Command.record_opening:type_name -> spireraft.fsm.v1.RecordOpening
+	5,  // 10: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
+	6,  // 11: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
+	7,  // 12: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
+	8,  // 13: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
+	0,  // 14: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
+	9,  // 15: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
+	1,  // 16: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
+	20, // 17: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_fsm_v1_fsm_proto_init() }
@@ -1525,6 +1843,9 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 		(*Command_AddJoinToken)(nil),
 		(*Command_UseJoinToken)(nil),
 		(*Command_RemoveNode)(nil),
+		(*Command_InitCluster)(nil),
+		(*Command_RevokeJoinToken)(nil),
+		(*Command_RecordOpening)(nil),
 	}
 	file_spireraft_fsm_v1_fsm_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
@@ -1533,7 +1854,7 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_fsm_v1_fsm_proto_rawDesc), len(file_spireraft_fsm_v1_fsm_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,345 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// findCredentials finds, or makes in memory, the credentials of a node whose
+// cluster is its own authority. They are written down when the node may found a
+// cluster, or has been taken into one.
+func (n *Node) findCredentials(context.Context) (err error) {
+	if n.cfg.Credentials != nil {
+		return nil
+	}
+	n.own, err = authority.Open(n.cfg.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		n.own, err = n.makeCredentials()
+	}
+	if err != nil {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	n.cfg.Credentials = n.own
+	return nil
+}
+
+func (n *Node) makeCredentials() (*authority.Credentials, error) {
+	if _, err := os.Stat(n.logPath()); !errors.Is(err, fs.ErrNotExist) || fsm.Exists(n.cfg.Dir) {
+		return nil, fmt.Errorf("%s is lost, but there is data: set Credentials if the certificate comes from elsewhere; else restore the file, or %s",
+			authority.FileName, lostCure)
+	}
+	id := transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: n.id.NodeID}
+	if !n.cfg.Bootstrap {
+		return authority.New(n.cfg.Dir, id, n.cfg.leafLifetime)
+	}
+	return authority.Found(n.cfg.Dir, authority.Leaf{
+		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.leafLifetime,
+	})
+}
+
+// saveFounding writes the credentials of a first node down before anything of
+// the cluster exists: the authority must not be lost once it does.
+func (n *Node) saveFounding() error {
+	if n.own == nil {
+		return nil
+	}
+	return n.own.Save()
+}
+
+// finishFounding does the rest of a bootstrap that was interrupted.
+func (n *Node) finishFounding(ctx context.Context) error {
+	if n.own == nil || n.own.Founding() == nil {
+		return nil
+	}
+	ctx, cancel := n.bound(ctx)
+	defer cancel()
+	if err := n.linearize(ctx); err != nil {
+		return err
+	}
+	return n.initCluster(ctx)
+}
+
+// initCluster commits what the cluster is, on the first node, which leads.
+func (n *Node) initCluster(ctx context.Context) error {
+	key, err := n.keyHash()
+	if err != nil {
+		return err
+	}
+	instance, a := authority.NewInstance(), fsm.Authority{}
+	if n.own != nil {
+		f := n.own.Founding()
+		instance = f.Instance
+		a = fsm.Authority{TrustDomain: authority.TrustDomain(n.id.ClusterID), Certificate: f.Certificate, Key: f.Key}
+	}
+	result, err := n.proposer.propose(ctx, fsm.EncodeInitCluster(instance, a, n.id.NodeID, n.id.DiskID, key))
+	if err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	if here := n.machine.Position().Instance; result.Outcome != fsm.Committed && here != instance { // else it was done before
+		return fmt.Errorf("bootstrap: %s", result.Detail)
+	}
+	if n.own == nil {
+		return nil
+	}
+	return n.own.Founded()
+}
+
+// keyHash is the hash of the key that this node shows.
+func (n *Node) keyHash() (fsm.KeyHash, error) {
+	bundle, err := n.cfg.Credentials.Load()
+	if err != nil {
+		return fsm.KeyHash{}, err
+	}
+	leaf, err := x509.ParseCertificate(bundle.Certificate.Certificate[0])
+	if err != nil {
+		return fsm.KeyHash{}, err
+	}
+	return sha256.Sum256(leaf.RawSubjectPublicKeyInfo), nil
+}
+
+// pin returns what tokens say of the authority, nil where that is not the
+// cluster's own.
+func (n *Node) pin() (*authority.Pin, error) {
+	if n.own == nil {
+		return nil, nil
+	}
+	ca, _, err := n.authority()
+	if err != nil {
+		return nil, err
+	}
+	pin := ca.Pin()
+	return &pin, nil
+}
+
+// authority returns the cluster's authority, and the instance that it is of.
+func (n *Node) authority() (ca *authority.CA, instance string, err error) {
+	view, err := n.machine.View()
+	if err != nil {
+		return nil, "", n.explain(err)
+	}
+	defer view.Close()
+	a, found, err := view.Authority()
+	if err != nil {
+		return nil, "", err
+	}
+	if !found {
+		return nil, "", fmt.Errorf("%w: node %s does not know the cluster's authority yet", errNotLeader, n.id.NodeID)
+	}
+	ca, err = authority.OpenCA(a.Certificate, a.Key)
+	return ca, view.Position().Instance, err
+}
+
+// joinToken returns the token that this node joins with.
+func (n *Node) joinToken() (authority.Token, error) {
+	token, err := authority.ParseToken(n.cfg.Join.Token, n.id.ClusterID)
+	if err != nil {
+		return token, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	if n.own != nil && token.Pin == nil {
+		return token, fmt.Errorf("%w: it is of a cluster whose certificates come from elsewhere: set Credentials", ErrToken)
+	}
+	return token, nil
+}
+
+// dialToJoin opens a stream to the node at address, for this node's token: where
+// the cluster is its own authority, only if that is the one which the token pins.
+func (n *Node) dialToJoin(ctx context.Context, address string) (net.Conn, error) {
+	token, err := n.joinToken()
+	if err != nil {
+		return nil, err
+	}
+	return n.dialJoin(ctx, address, func(chain []*x509.Certificate) error { return token.Pin.Check(chain, n.id.ClusterID) })
+}
+
+// dialToAsk opens a stream on which no secret is sent.
+func (n *Node) dialToAsk(ctx context.Context, address string) (net.Conn, error) {
+	return n.dialJoin(ctx, address, func([]*x509.Certificate) error { return nil })
+}
+
+func (n *Node) dialJoin(ctx context.Context, address string, trust func([]*x509.Certificate) error) (net.Conn, error) {
+	if n.own == nil {
+		return n.transport.DialAddress(ctx, transport.Join, address)
+	}
+	bundle, err := n.own.Load()
+	if err != nil {
+		return nil, err
+	}
+	return transport.DialStranger(ctx, transport.Stranger{Network: n.cfg.Network, Certificate: bundle.Certificate, Trust: trust}, address)
+}
+
+// takeCertificate makes the certificate of a response this node's.
+func (n *Node) takeCertificate(resp *peerv1.JoinResponse) error {
+	if n.own == nil {
+		return nil
+	}
+	token, err := n.joinToken()
+	if err != nil {
+		return err
+	}
+	return n.own.Adopt(resp.GetChain(), resp.GetRoots(), token.Pin)
+}
+
+// applicant is a node that wants to join.
+type applicant struct {
+	node    string
+	disk    string
+	key     fsm.KeyHash
+	request []byte // for a certificate, nil where the cluster issues none
+}
+
+// applicant returns who asks to join, and whose key it has proved to have.
+func (n *Node) applicant(conn *transport.Conn, req *peerv1.JoinRequest) (who applicant, err error) {
+	who = applicant{node: conn.Peer().Node, disk: req.GetDiskId(), key: conn.Peer().Key}
+	if n.own != nil {
+		who.node, who.request = req.GetNodeId(), req.GetCertificateRequest()
+		if _, who.key, err = authority.CheckRequest(who.request); err != nil {
+			return who, fmt.Errorf("%w: %w", errBadRequest, err)
+		}
+	}
+	if err := errors.Join(identity.CheckID(who.node), identity.CheckID(who.disk)); err != nil {
+		return who, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	return who, nil
+}
+
+// issue returns a certificate for a node that is admitted.
+func (n *Node) issue(who applicant) (chain, roots [][]byte, err error) {
+	ca, instance, err := n.authority()
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, err = ca.Issue(who.request, authority.Leaf{
+		Identity: transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: who.node},
+		Instance: instance,
+		DiskID:   who.disk,
+		Lifetime: n.cfg.leafLifetime,
+	})
+	return chain, [][]byte{ca.Certificate()}, err
+}
+
+// renewFor issues another certificate for a node, on the leader. The key is the
+// one that it was admitted with.
+func (n *Node) renewFor(node string, request []byte) (*peerv1.RenewResponse, error) {
+	_, key, err := authority.CheckRequest(request)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	view, err := n.machine.View()
+	if err != nil {
+		return nil, n.explain(err)
+	}
+	defer view.Close()
+	admission, found, err := view.Admission(node)
+	if err != nil {
+		return nil, err
+	}
+	if !found || admission.Key != key {
+		return nil, fmt.Errorf("%w: node %s is not admitted with this key", ErrNotMember, node)
+	}
+	chain, roots, err := n.issue(applicant{node: node, disk: admission.DiskID, request: request})
+	return &peerv1.RenewResponse{Chain: chain, Roots: roots}, err
+}
+
+// takeExpired are the kinds of stream on which a certificate of the cluster's own
+// authority outlives its time, for nodes that are admitted: all nodes may have
+// been off for longer than that, and without a leader nobody renews.
+func (n *Node) takeExpired() []transport.Kind {
+	if n.own == nil {
+		return nil
+	}
+	return []transport.Kind{transport.Raft, transport.Peer}
+}
+
+// admitPeer implements transport.Config.Admit.
+func (n *Node) admitPeer(kind transport.Kind, peer transport.PeerInfo) error {
+	if n.machine == nil || kind == transport.Join {
+		return nil // what has no state yet only asks
+	}
+	view, err := n.machine.View()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	return n.checkAdmission(view, peer)
+}
+
+// checkAdmission returns ErrNotMember where a peer has another key than the one
+// that it is admitted with, or an expired certificate and no admission that this
+// node knows.
+func (n *Node) checkAdmission(view *fsm.View, peer transport.PeerInfo) error {
+	if n.own == nil {
+		return nil // keys change when the operator says so
+	}
+	admission, found, err := view.Admission(peer.Node)
+	switch {
+	case err != nil:
+		return err
+	case found && admission.Key != peer.Key:
+		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
+	case !found && peer.Expired:
+		return fmt.Errorf("%w: the certificate of node %s has expired, and its admission is not known here", ErrNotMember, peer.Node)
+	}
+	return nil
+}
+
+// renewTries is how often a certificate's last third has room for a renewal
+// that fails.
+const renewTries = 60
+
+// renewWaitMax bounds the wait for the next try.
+const renewWaitMax = time.Minute
+
+// renewCertificate renews the certificate at two thirds of its life, and tries
+// again until that succeeds.
+func (n *Node) renewCertificate(ctx context.Context) {
+	if n.own == nil {
+		return
+	}
+	for least := time.Duration(0); ; { // the first time at once, if need be
+		issued, end := n.own.Validity()
+		life := end.Sub(issued)
+		select {
+		case <-time.After(max(least, time.Until(issued.Add(life*2/3)))):
+		case <-ctx.Done():
+			return
+		}
+		least = min(life/3/renewTries, renewWaitMax)
+		if err := n.renew(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("certificate not renewed, trying again", "expires", end, "error", err)
+		}
+	}
+}
+
+func (n *Node) renew(ctx context.Context) error {
+	request, err := n.own.Request()
+	if err != nil {
+		return err
+	}
+	var resp *peerv1.RenewResponse
+	err = n.onLeader(ctx,
+		func(context.Context) (err error) {
+			resp, err = n.renewFor(n.id.NodeID, request)
+			return err
+		},
+		func(ctx context.Context, leader string) error {
+			resp = new(peerv1.RenewResponse)
+			return n.call(ctx, leader, methodRenew, &peerv1.RenewRequest{CertificateRequest: request}, resp)
+		})
+	if err != nil {
+		return err
+	}
+	return n.own.Adopt(resp.GetChain(), resp.GetRoots(), nil)
+}

@@ -1,0 +1,85 @@
+package transport_test
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// A node of no authority that the cluster knows gets a Join stream where that is
+// allowed, and never another.
+func TestDialStranger_OpensJoinStreamsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		var asked []transport.Kind
+		var ofA *transport.Bundle
+		own := issue(t, newCA(t), id("b"))
+		leaf, err := x509.ParseCertificate(own.Certificate.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ofB := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+		a := c.start(t, "a", func(cfg *transport.Config) {
+			cfg.Strangers = true
+			ofA = cfg.Credentials.(*transport.Bundle)
+			cfg.Authorize = func(kind transport.Kind, peer transport.PeerInfo) error {
+				asked = append(asked, kind)
+				if peer.Identity != (transport.Identity{}) || peer.Key != ofB {
+					t.Errorf("the stranger passes for %v", peer)
+				}
+				return nil
+			}
+		})
+		closed := c.start(t, "closed")
+		echo(a, transport.Join)
+		echo(closed, transport.Join)
+
+		stranger := transport.Stranger{
+			Network: c.net.Host("b"), Certificate: own.Certificate,
+			Trust: func(chain []*x509.Certificate) error {
+				if peer, err := transport.ParseIdentity(chain[0]); err != nil || peer.Cluster != "c1" {
+					t.Errorf("the peer is %v, %v", peer, err)
+				}
+				return nil
+			},
+		}
+		conn, err := transport.DialStranger(t.Context(), stranger, "a"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEcho(t, conn)
+		conn.Close()
+		if len(asked) != 1 || asked[0] != transport.Join {
+			t.Errorf("Authorize was asked for %v", asked)
+		}
+		_, err = transport.DialStranger(t.Context(), stranger, "closed"+port)
+		wantErrors(t, err, transport.ErrRefused, transport.ErrUntrusted)
+
+		// With roots that vouch for a it gets as far as to be refused.
+		cfg := c.config(t, "b")
+		cfg.Credentials = bothRoots(t, own, ofA)
+		b := listen(t, cfg)
+		for _, kind := range []transport.Kind{transport.Raft, transport.Peer} {
+			_, err := b.Dial(t.Context(), kind, "a")
+			wantErrors(t, err, transport.ErrRefused, transport.ErrUntrusted)
+		}
+	})
+}
+
+func TestDialStranger_EndsWhereThePeerIsNotTrusted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a := c.start(t, "a", func(cfg *transport.Config) { cfg.Strangers = true })
+		echo(a, transport.Join)
+		mistrust := errors.New("never heard of it")
+		_, err := transport.DialStranger(t.Context(), transport.Stranger{
+			Network: c.net.Host("b"), Certificate: issue(t, c.ca, id("b")).Certificate,
+			Trust: func([]*x509.Certificate) error { return mistrust },
+		}, "a"+port)
+		wantErrors(t, err, mistrust)
+	})
+}
