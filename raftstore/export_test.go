@@ -9,7 +9,9 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/spire-raft/spire-raft/fsm"
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+	"github.com/spire-raft/spire-raft/transport"
 )
 
 // LogFirstIndex is the first index of the node's log.
@@ -54,4 +56,36 @@ func SetLeafLifetime(cfg *Config, life time.Duration) { cfg.leafLifetime = life 
 func CertificateEnd(n *Node) time.Time {
 	_, to := n.own.Validity()
 	return to
+}
+
+// Forge returns credentials of another node with a key that nobody has admitted,
+// signed by the cluster's authority: what who stole its key can make.
+func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
+	view, err := n.machine.View()
+	if err != nil {
+		return nil, err
+	}
+	defer view.Close()
+	stolen, _, err := view.Authority()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := authority.OpenCA(stolen.Certificate, stolen.Key)
+	if err != nil {
+		return nil, err
+	}
+	id := transport.Identity{TrustDomain: stolen.TrustDomain, Cluster: n.id.ClusterID, Node: node}
+	c, err := authority.New(dir, id, time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	request, err := c.Request()
+	if err != nil {
+		return nil, err
+	}
+	chain, err := ca.Issue(request, authority.Leaf{Identity: id, Lifetime: time.Hour})
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
 }

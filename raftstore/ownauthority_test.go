@@ -252,3 +252,31 @@ func TestOwnAuthority_ColdStartWithExpiredCertificates(t *testing.T) {
 	_, err := c.nodes[1].Put(c.ctx(), store.Pair{Key: []byte("a")})
 	must(t, err)
 }
+
+// TestOwnAuthority_AStolenAuthorityMakesNoMember signs a certificate for a member
+// with the cluster's own authority, as a thief of its key could: the key in it is
+// not the one that the member was admitted with.
+func TestOwnAuthority_AStolenAuthorityMakesNoMember(t *testing.T) {
+	c := startCluster(t, 3, ownAuthority)
+	c.converged()
+	forged, err := c.nodes[0].Forge(t.TempDir(), "node-2")
+	must(t, err)
+	bundle, err := forged.Load()
+	must(t, err)
+	own, err := bundle.Identity()
+	must(t, err)
+	thief, err := transport.Listen(c.ctx(), transport.Config{
+		ListenAddress: "127.0.0.1:0",
+		Identity:      own,
+		Credentials:   forged,
+		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
+		Resolve:       func(context.Context, string) (string, error) { return c.nodes[0].Addr().String(), nil },
+	})
+	must(t, err)
+	t.Cleanup(func() { thief.Close() })
+	for _, kind := range []transport.Kind{transport.Raft, transport.Peer} {
+		if _, err := thief.Dial(c.ctx(), kind, "node-1"); !errors.Is(err, transport.ErrNotAuthorized) || !strings.Contains(err.Error(), "another key") {
+			t.Errorf("a %s stream of a forged node-2: %v, want %v", kind, err, transport.ErrNotAuthorized)
+		}
+	}
+}
