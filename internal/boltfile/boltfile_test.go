@@ -151,6 +151,20 @@ func TestCheck_DamagedMetaPage(t *testing.T) {
 	}
 }
 
+// The head of a meta page is outside of its checksum.
+func TestCheck_DamagedHeadOfAMetaPage(t *testing.T) {
+	_, data := writeFile(t, true)
+	for meta := range 2 {
+		for off := range 16 {
+			damaged := bytes.Clone(data)
+			damaged[meta*page+off] ^= 4
+			if !fails(t, damaged) {
+				t.Errorf("damage to byte %d of meta page %d passes", off, meta)
+			}
+		}
+	}
+}
+
 // What Check lets pass, bbolt must be able to open and read.
 func TestCheck_WhatPassesIsSafeToOpen(t *testing.T) {
 	path, data := writeFile(t, true)
@@ -261,7 +275,10 @@ func FuzzCheck(f *testing.F) {
 		data := make([]byte, highWater*page)
 		copy(data[2*page:], pages)
 		for txID := range uint64(2) {
-			m := data[txID*page+16:]
+			head := data[txID*page:]
+			order.PutUint64(head, txID)
+			order.PutUint16(head[8:], 4)
+			m := head[16:]
 			order.PutUint32(m, 0xED0CDAED)
 			order.PutUint32(m[4:], 2)
 			order.PutUint32(m[8:], page)

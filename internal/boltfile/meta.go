@@ -42,15 +42,21 @@ func readMeta(f io.ReaderAt, size int64) (newest meta, valid int, err error) {
 		if size < (i+1)*PageBytes {
 			break
 		}
-		b := make([]byte, metaBytes)
-		if _, err := f.ReadAt(b, i*PageBytes+pageHeadBytes); err != nil {
+		head := make([]byte, pageHeadBytes+metaBytes)
+		if _, err := f.ReadAt(head, i*PageBytes); err != nil {
 			return meta{}, 0, err
 		}
+		b := head[pageHeadBytes:]
 		order, sum := binary.NativeEndian, fnv.New64a()
 		_, _ = sum.Write(b[:offChecksum]) // never fails
 		if order.Uint32(b[offMagic:]) != metaMagic || order.Uint32(b[offVersion:]) != metaVersion ||
 			order.Uint64(b[offChecksum:]) != sum.Sum64() {
 			continue
+		}
+		// The checksum leaves the head out. bbolt uses such a page, and trips over
+		// it later.
+		if p := parsePage(head); p.id != uint64(i) || p.kind != pageMeta || p.count != 0 || order.Uint32(head[offOverflow:]) != 0 {
+			return meta{}, 0, corrupt("the head of meta page %d is damaged", i)
 		}
 		if n := order.Uint32(b[offPageBytes:]); n != PageBytes {
 			return meta{}, 0, corrupt("the pages have %d bytes, not %d", n, PageBytes)
