@@ -52,6 +52,10 @@ const (
 	// Refused: the state forbids it, as for a join token that was used. Detail
 	// says why.
 	Refused
+
+	// Lapsed: the command was for the term of another leader than the one that
+	// has it in its log. It changed nothing. See [Origin].
+	Lapsed
 )
 
 // String returns the outcome in lower case.
@@ -65,6 +69,8 @@ func (o Outcome) String() string {
 		return "invalid"
 	case Refused:
 		return "refused"
+	case Lapsed:
+		return "lapsed"
 	default:
 		return fmt.Sprintf("outcome %d", uint8(o))
 	}
@@ -81,8 +87,11 @@ type Result struct {
 	// Numbers are the sequence numbers that a transaction took, in its order.
 	Numbers []uint64
 
-	// Detail explains the outcomes Invalid and Refused.
+	// Detail explains the outcomes Invalid, Refused and Lapsed.
 	Detail string
+
+	// Session and Request are those of the command's origin, 0 if it has none.
+	Session, Request uint64
 }
 
 // Apply applies entries in order. It returns the results of each entry's
@@ -236,12 +245,16 @@ func (b *batch) entry(w *workEntry) ([]Result, error) {
 		if results[i], err = b.command(c); err != nil {
 			return nil, err
 		}
+		results[i].Session, results[i].Request = c.Session, c.Request
 	}
 	return results, nil
 }
 
 // command applies one command.
 func (b *batch) command(c *fsmv1.Command) (Result, error) {
+	if c.Term != 0 && c.Term != b.state.term {
+		return b.refuse(Lapsed, fmt.Sprintf("the command is for term %d, its entry is of term %d", c.Term, b.state.term)), nil
+	}
 	if level := requiredLevel(c); level > b.state.level {
 		return b.refuse(Invalid, fmt.Sprintf("the command needs feature level %d, the cluster is at %d", level, b.state.level)), nil
 	}

@@ -125,10 +125,10 @@ func checkSupported(c *fsmv1.Command) error {
 }
 
 // requiredLevel is the feature level at which a command begins to mean
-// something. Sessions have fields but no meaning yet, in no level that this
-// program knows.
+// something. What a session has seen has a field but no meaning yet, in no level
+// that this program knows.
 func requiredLevel(c *fsmv1.Command) uint32 {
-	if c.Session != 0 || c.Request != 0 || c.AckedBelow != 0 {
+	if c.AckedBelow != 0 {
 		return FeatureLevelMax + 1
 	}
 	return FeatureLevelMin

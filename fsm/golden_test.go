@@ -59,6 +59,8 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 				Writes:       []txn.Write{del("c"), numbered},
 			}),
 			tx(txn.Intent{ReadRevision: 2, Ranges: []store.Range{{}}, Writes: []txn.Write{put("a", "conflict")}}),
+			fsm.WithOrigin(tx(txn.Intent{Writes: []txn.Write{put("e", "for this term")}}), fsm.Origin{Term: 2, Session: 1 << 50, Request: 300}),
+			fsm.WithOrigin(tx(txn.Intent{Writes: []txn.Write{put("e", "for an earlier term")}}), fsm.Origin{Term: 1, Session: 1 << 50, Request: 299}),
 		})},
 	}
 }

@@ -183,12 +183,16 @@ func (x *Envelope) GetCommands() [][]byte {
 // Command is one thing to do to the state.
 type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who asks, the number of the request among the session's, and the number
-	// below which the session has seen all answers. No feature level defines
-	// sessions yet: a command with any of them set is refused as invalid.
-	Session    uint64 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
-	Request    uint64 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"`
+	// One run of the node that asks, and the number of the request among those of
+	// the run. They change nothing: the node finds its own commands by them.
+	Session uint64 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Request uint64 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"`
+	// The number below which the session has seen all answers. No feature level
+	// defines it yet: a command that has it set is refused as invalid.
 	AckedBelow uint64 `protobuf:"varint,3,opt,name=acked_below,json=ackedBelow,proto3" json:"acked_below,omitempty"`
+	// The term that the command is for. In an entry of another one it has lapsed,
+	// and changes nothing. 0 is for any.
+	Term uint64 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Command_Transaction
@@ -253,6 +257,13 @@ func (x *Command) GetRequest() uint64 {
 func (x *Command) GetAckedBelow() uint64 {
 	if x != nil {
 		return x.AckedBelow
+	}
+	return 0
+}
+
+func (x *Command) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
 	}
 	return 0
 }
@@ -1647,12 +1658,13 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x1aspireraft/fsm/v1/fsm.proto\x12\x10spireraft.fsm.v1\"@\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xc2\x06\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xd6\x06\n" +
 	"\aCommand\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
 	"\vacked_below\x18\x03 \x01(\x04R\n" +
-	"ackedBelow\x12A\n" +
+	"ackedBelow\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12A\n" +
 	"\vtransaction\x18\x10 \x01(\v2\x1d.spireraft.fsm.v1.TransactionH\x00R\vtransaction\x12<\n" +
 	"\n" +
 	"term_start\x18\x11 \x01(\v2\x1b.spireraft.fsm.v1.TermStartH\x00R\ttermStart\x12U\n" +

@@ -28,8 +28,16 @@ const (
 // ProposeRequest asks the leader to commit one transaction.
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A command as package fsm encodes it, of kind transaction.
-	Command       []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	// A command as package fsm encodes it, of kind transaction and without an
+	// origin.
+	Command []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	// The term in which the leader is taken for it. It must not propose the
+	// command in another one.
+	Term uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	// Random, one for each run of the asking node, and the number of the request
+	// among those of the run. No number is used twice.
+	Run           uint64 `protobuf:"fixed64,3,opt,name=run,proto3" json:"run,omitempty"`
+	Request       uint64 `protobuf:"varint,4,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -69,6 +77,27 @@ func (x *ProposeRequest) GetCommand() []byte {
 		return x.Command
 	}
 	return nil
+}
+
+func (x *ProposeRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ProposeRequest) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *ProposeRequest) GetRequest() uint64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
 }
 
 // ProposeResponse is the command's result, once it is applied on the leader.
@@ -146,7 +175,10 @@ type ReadIndexRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The asking node's applied index. Where it is behind, the leader makes the
 	// commit known at once.
-	AppliedIndex  uint64 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	AppliedIndex uint64 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	// What the asking node must know before it reads, if it does not know what
+	// became of a write.
+	Fence         *Fence `protobuf:"bytes,2,opt,name=fence,proto3" json:"fence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -188,16 +220,87 @@ func (x *ReadIndexRequest) GetAppliedIndex() uint64 {
 	return 0
 }
 
-type ReadIndexResponse struct {
+func (x *ReadIndexRequest) GetFence() *Fence {
+	if x != nil {
+		return x.Fence
+	}
+	return nil
+}
+
+// Fence asks that the asking node's requests up to one, those of a run and for a
+// term, are proposed before the read index is taken, and applied, or never.
+type Fence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Run           uint64                 `protobuf:"fixed64,2,opt,name=run,proto3" json:"run,omitempty"`
+	Request       uint64                 `protobuf:"varint,3,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fence) Reset() {
+	*x = Fence{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fence) ProtoMessage() {}
+
+func (x *Fence) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fence.ProtoReflect.Descriptor instead.
+func (*Fence) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Fence) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Fence) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *Fence) GetRequest() uint64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
+}
+
+type ReadIndexResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The term that the index was confirmed in.
+	Term          uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadIndexResponse) Reset() {
 	*x = ReadIndexResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -209,7 +312,7 @@ func (x *ReadIndexResponse) String() string {
 func (*ReadIndexResponse) ProtoMessage() {}
 
 func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -222,12 +325,19 @@ func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexResponse.ProtoReflect.Descriptor instead.
 func (*ReadIndexResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReadIndexResponse) GetIndex() uint64 {
 	if x != nil {
 		return x.Index
+	}
+	return 0
+}
+
+func (x *ReadIndexResponse) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
 	}
 	return 0
 }
@@ -243,7 +353,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -255,7 +365,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -268,7 +378,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Member) GetNodeId() string {
@@ -301,7 +411,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +423,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +436,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProbeRequest) GetMembers() []*Member {
@@ -371,7 +481,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +493,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +506,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ProbeResponse) GetTerm() uint64 {
@@ -473,7 +583,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +595,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +608,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -552,7 +662,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +674,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +687,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JoinResponse) GetMembers() []*Member {
@@ -619,7 +729,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +741,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +754,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RenewRequest) GetCertificateRequest() []byte {
@@ -664,7 +774,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +786,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +799,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RenewResponse) GetChain() [][]byte {
@@ -717,7 +827,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +839,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +852,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RevokeTokenRequest) GetId() []byte {
@@ -760,7 +870,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +882,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +895,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 // RemoveRequest asks the leader to take a server out of the configuration.
@@ -798,7 +908,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +920,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +933,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemoveRequest) GetNodeId() string {
@@ -841,7 +951,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +963,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +976,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 // AddTokenRequest asks the leader to let one node join.
@@ -883,7 +993,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1005,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1018,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -940,7 +1050,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1062,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1075,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -978,7 +1088,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1100,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1113,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 type HelloResponse struct {
@@ -1016,7 +1126,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1138,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1151,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HelloResponse) GetMember() bool {
@@ -1062,7 +1172,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1184,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1197,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1107,7 +1217,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1229,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1242,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1146,18 +1256,27 @@ var File_spireraft_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1cspireraft/peer/v1/peer.proto\x12\x11spireraft.peer.v1\"*\n" +
+	"\x1cspireraft/peer/v1/peer.proto\x12\x11spireraft.peer.v1\"j\n" +
 	"\x0eProposeRequest\x12\x18\n" +
-	"\acommand\x18\x01 \x01(\fR\acommand\"y\n" +
+	"\acommand\x18\x01 \x01(\fR\acommand\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\x06R\x03run\x12\x18\n" +
+	"\arequest\x18\x04 \x01(\x04R\arequest\"y\n" +
 	"\x0fProposeResponse\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
 	"\anumbers\x18\x03 \x03(\x04R\anumbers\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"7\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"g\n" +
 	"\x10ReadIndexRequest\x12#\n" +
-	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\")\n" +
+	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12.\n" +
+	"\x05fence\x18\x02 \x01(\v2\x18.spireraft.peer.v1.FenceR\x05fence\"G\n" +
+	"\x05Fence\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\x06R\x03run\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\x04R\arequest\"=\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\";\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\";\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x87\x01\n" +
@@ -1224,40 +1343,42 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*ProposeRequest)(nil),      // 0: spireraft.peer.v1.ProposeRequest
 	(*ProposeResponse)(nil),     // 1: spireraft.peer.v1.ProposeResponse
 	(*ReadIndexRequest)(nil),    // 2: spireraft.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),   // 3: spireraft.peer.v1.ReadIndexResponse
-	(*Member)(nil),              // 4: spireraft.peer.v1.Member
-	(*ProbeRequest)(nil),        // 5: spireraft.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),       // 6: spireraft.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),         // 7: spireraft.peer.v1.JoinRequest
-	(*JoinResponse)(nil),        // 8: spireraft.peer.v1.JoinResponse
-	(*RenewRequest)(nil),        // 9: spireraft.peer.v1.RenewRequest
-	(*RenewResponse)(nil),       // 10: spireraft.peer.v1.RenewResponse
-	(*RevokeTokenRequest)(nil),  // 11: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil), // 12: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),       // 13: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 14: spireraft.peer.v1.RemoveResponse
-	(*AddTokenRequest)(nil),     // 15: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),    // 16: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),        // 17: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),       // 18: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),        // 19: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),       // 20: spireraft.peer.v1.VouchResponse
+	(*Fence)(nil),               // 3: spireraft.peer.v1.Fence
+	(*ReadIndexResponse)(nil),   // 4: spireraft.peer.v1.ReadIndexResponse
+	(*Member)(nil),              // 5: spireraft.peer.v1.Member
+	(*ProbeRequest)(nil),        // 6: spireraft.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),       // 7: spireraft.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),         // 8: spireraft.peer.v1.JoinRequest
+	(*JoinResponse)(nil),        // 9: spireraft.peer.v1.JoinResponse
+	(*RenewRequest)(nil),        // 10: spireraft.peer.v1.RenewRequest
+	(*RenewResponse)(nil),       // 11: spireraft.peer.v1.RenewResponse
+	(*RevokeTokenRequest)(nil),  // 12: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil), // 13: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),       // 14: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),      // 15: spireraft.peer.v1.RemoveResponse
+	(*AddTokenRequest)(nil),     // 16: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),    // 17: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),        // 18: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),       // 19: spireraft.peer.v1.HelloResponse
+	(*VouchRequest)(nil),        // 20: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),       // 21: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
-	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
-	4, // 1: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
-	4, // 2: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
-	4, // 3: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 0: spireraft.peer.v1.ReadIndexRequest.fence:type_name -> spireraft.peer.v1.Fence
+	5, // 1: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
+	5, // 2: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
+	5, // 3: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
+	5, // 4: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_peer_v1_peer_proto_init() }
@@ -1271,7 +1392,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
