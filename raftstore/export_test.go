@@ -9,8 +9,11 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
@@ -88,4 +91,28 @@ func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
 		return nil, err
 	}
 	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
+}
+
+// LateWrite is a write through the leader of now whose request is late: it makes
+// what Put would send, as if the answer had been lost, and returns how it is
+// delivered at last. Lost answers are settled before the next read.
+func (n *Node) LateWrite(p store.Pair) (deliver func(ctx context.Context, to string) error, err error) {
+	command, err := fsm.EncodeTransaction(&txn.Intent{Writes: []txn.Write{{Kind: store.EventPut, Key: p.Key, Value: p.Value}}})
+	if err != nil {
+		return nil, err
+	}
+	a := n.outcomes.begin()
+	a.term = n.raft.CurrentTerm()
+	n.outcomes.suspect(a)
+	req := &peerv1.ProposeRequest{Command: command, Term: a.term, Run: n.outcomes.run, Request: a.number}
+	return func(ctx context.Context, to string) error {
+		var resp peerv1.ProposeResponse
+		if err := n.call(ctx, to, methodPropose, req, &resp); err != nil {
+			return err
+		}
+		if fsm.Outcome(resp.GetOutcome()) == fsm.Committed {
+			return nil
+		}
+		return errors.New(resp.GetDetail())
+	}, nil
 }

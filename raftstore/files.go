@@ -48,7 +48,12 @@ func (n *Node) openMachine() error {
 	if err != nil {
 		return err
 	}
-	n.machine = &machine{Machine: m, onFailure: n.fail, before: n.cfg.beforeApply, onConfiguration: n.configured}
+	at := m.Position().Index
+	n.outcomes = newOutcomes(n.id.NodeID, at)
+	n.machine = &machine{
+		Machine: m, onFailure: n.fail, before: n.cfg.beforeApply, onConfiguration: n.configured,
+		outcomes: n.outcomes, last: at,
+	}
 	return nil
 }
 

@@ -67,8 +67,8 @@ func grows(in *txn.Intent) bool {
 }
 
 // submit commits a transaction through whichever node leads, and returns its
-// result. It tries again while the command was certainly not taken, until ctx
-// ends in ErrNoLeader.
+// result. It tries again while the command was certainly not applied, and won't
+// be, until ctx ends in ErrNoLeader.
 func (n *Node) submit(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
 	for {
 		result, err := n.submitOnce(ctx, command, grows)
@@ -84,22 +84,38 @@ func (n *Node) submit(ctx context.Context, command []byte, grows bool) (fsm.Resu
 	}
 }
 
-// submitOnce proposes command here if this node leads, else asks the leader.
+// submitOnce makes one attempt, and where the answer is lost finds out what
+// became of it.
 func (n *Node) submitOnce(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
+	a := n.outcomes.begin()
+	defer n.outcomes.end(a)
+	result, err := n.send(ctx, a, command, grows)
+	if errors.Is(err, store.ErrUnknownOutcome) {
+		return n.settle(ctx, a, err)
+	}
+	return result, err
+}
+
+// send proposes command here if this node leads, else asks the leader. Who leads
+// is read before the term: a leader that is asked in a term of another one
+// refuses.
+func (n *Node) send(ctx context.Context, a *attempt, command []byte, grows bool) (fsm.Result, error) {
 	if err := n.live(); err != nil {
 		return fsm.Result{}, err
 	}
 	if n.raft.State() == raft.Leader {
-		return n.proposeHere(ctx, command, grows)
+		a.term = n.raft.CurrentTerm()
+		return n.proposeHere(ctx, n.outcomes.origin(a), command, grows)
 	}
 	leader, err := n.leaderID()
 	if err != nil {
 		return fsm.Result{}, err
 	}
+	a.term = n.raft.CurrentTerm()
 	ctx, cancel := n.leadership.under(ctx, leader)
 	defer cancel()
 	var resp peerv1.ProposeResponse
-	req := &peerv1.ProposeRequest{Command: command}
+	req := &peerv1.ProposeRequest{Command: command, Term: a.term, Run: n.outcomes.run, Request: a.number}
 	if err := n.call(ctx, leader, methodPropose, req, &resp); err != nil {
 		return fsm.Result{}, err
 	}
@@ -112,13 +128,13 @@ func (n *Node) submitOnce(ctx context.Context, command []byte, grows bool) (fsm.
 }
 
 // proposeHere commits command on this node, as its leader.
-func (n *Node) proposeHere(ctx context.Context, command []byte, grows bool) (fsm.Result, error) {
+func (n *Node) proposeHere(ctx context.Context, o fsm.Origin, command []byte, grows bool) (fsm.Result, error) {
 	if grows {
 		if err := n.space(); err != nil {
 			return fsm.Result{}, err
 		}
 	}
-	result, err := n.proposer.propose(ctx, command)
+	result, err := n.proposer.proposeFor(ctx, o, command)
 	if failure := n.failure(); err != nil && failure != nil {
 		err = fmt.Errorf("%w: %s", err, failure.Error()) // whether it happened is what counts
 	}

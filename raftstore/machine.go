@@ -25,6 +25,10 @@ type machine struct {
 
 	// onConfiguration is told of each configuration that is applied.
 	onConfiguration func(raft.Configuration)
+
+	// outcomes is told what became of commands, or that they were not seen.
+	outcomes *outcomes
+	last     uint64 // the applied index behind the last call
 }
 
 // applied is what raft hands to the proposer of an entry.
@@ -46,9 +50,12 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 			entries[i].Kind = fsm.EntryConfiguration
 		}
 	}
+	m.noticeInstall()
 	results, err := m.Machine.Apply(entries)
 	if err != nil {
 		m.onFailure(fmt.Errorf("apply entries %d to %d: %w", logs[0].Index, logs[len(logs)-1].Index, err))
+	} else {
+		m.tell(entries, results)
 	}
 	out := make([]any, len(logs))
 	for i, l := range logs {
@@ -62,6 +69,28 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		}
 	}
 	return out
+}
+
+// noticeInstall looks whether the state has got ahead by an install, which comes
+// from another goroutine than the machine's entries.
+func (m *machine) noticeInstall() {
+	if at := m.Position().Index; at != m.last {
+		m.last = at
+		m.outcomes.hide(at)
+	}
+}
+
+// tell passes on what became of entries. Where the state had some of them
+// already, an install has come between.
+func (m *machine) tell(entries []fsm.Entry, results [][]fsm.Result) {
+	m.last = entries[len(entries)-1].Index
+	for i := range entries {
+		if entries[i].Kind == fsm.EntryCommands && results[i] == nil {
+			m.outcomes.hide(m.last)
+			return
+		}
+	}
+	m.outcomes.look(m.last, results)
 }
 
 // Apply implements [raft.FSM]. Raft uses ApplyBatch instead.
@@ -79,6 +108,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 // Restore implements [raft.FSM] for a snapshot that the leader has sent. The
 // sink has installed it already.
 func (m *machine) Restore(r io.ReadCloser) error {
+	m.noticeInstall()
 	view, err := m.Machine.View()
 	if err != nil {
 		return err

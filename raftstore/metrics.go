@@ -17,6 +17,7 @@ const metricsNamespace = "spire_raft"
 type metrics struct {
 	commits      *prometheus.CounterVec // by outcome
 	commitTime   prometheus.Histogram
+	lostAnswers  *prometheus.CounterVec // by outcome
 	readIndexes  *prometheus.CounterVec // by outcome
 	watchEvents  prometheus.Counter
 	groupSize    prometheus.Histogram
@@ -39,6 +40,7 @@ func newMetrics() *metrics {
 			Help:    "Time from Commit to its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}),
+		lostAnswers: byOutcome("lost_answers_total", "Writes whose answer was lost, by what was found out: applied, not_applied (and sent again) or unknown."),
 		readIndexes: byOutcome("read_index_rounds_total", "Confirmations of a read index that this node made or asked for."),
 		watchEvents: counter("watch_events_total", "Events delivered to watchers."),
 		groupSize: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -57,7 +59,7 @@ func newMetrics() *metrics {
 
 // all are the collectors of m.
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.commits, m.commitTime, m.readIndexes, m.watchEvents, m.groupSize, m.scrubs, m.hashMismatch, m.refused}
+	return []prometheus.Collector{m.commits, m.commitTime, m.lostAnswers, m.readIndexes, m.watchEvents, m.groupSize, m.scrubs, m.hashMismatch, m.refused}
 }
 
 // outcome names what became of a request, for a label.
@@ -89,6 +91,18 @@ func (m *metrics) refuse(reason string) { m.refused.WithLabelValues(reason).Inc(
 func (m *metrics) committed(begun time.Time, err error) {
 	m.commits.WithLabelValues(outcome(err)).Inc()
 	m.commitTime.Observe(time.Since(begun).Seconds())
+}
+
+// answerLost counts a write whose answer was lost, and what settle ended in.
+func (m *metrics) answerLost(err error) {
+	found := "applied"
+	switch {
+	case errors.Is(err, errNotLeader):
+		found = "not_applied"
+	case err != nil:
+		found = "unknown"
+	}
+	m.lostAnswers.WithLabelValues(found).Inc()
 }
 
 // statusCollector reports a node's Status when it is asked for metrics.

@@ -59,6 +59,7 @@ type Node struct {
 	metrics  *metrics
 	unmetric func() // undoes register
 
+	outcomes    *outcomes // of the writes of this node
 	rounds      rounds
 	freshness   freshness
 	leadership  leadership

@@ -88,11 +88,11 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	switch method {
 	case methodPropose:
 		return answer(body, &peerv1.ProposeRequest{}, func(req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
-			return n.handlePropose(ctx, req)
+			return n.handlePropose(ctx, peer.Node, req)
 		})
 	case methodReadIndex:
 		return answer(body, &peerv1.ReadIndexRequest{}, func(req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
-			return n.handleReadIndex(ctx, req)
+			return n.handleReadIndex(ctx, peer.Node, req)
 		})
 	case methodAddToken:
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
@@ -148,12 +148,16 @@ func answer[Req, Resp proto.Message](body []byte, req Req, handle func(Req) (Res
 // handlePropose commits a transaction and nothing else: what changes the cluster
 // has methods of its own, with their own checks. That it may add data is told by
 // the transaction, not by the peer.
-func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
+func (n *Node) handlePropose(ctx context.Context, peer string, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
 	grows, err := fsm.CheckTransaction(req.GetCommand())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
 	}
-	r, err := n.proposeHere(ctx, req.GetCommand(), grows)
+	if err := checkOrigin(req.GetRun(), req.GetRequest(), req.GetTerm()); err != nil {
+		return nil, err
+	}
+	o := fsm.Origin{Term: req.GetTerm(), Session: sessionOf(peer, req.GetRun()), Request: req.GetRequest()}
+	r, err := n.proposeHere(ctx, o, req.GetCommand(), grows)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +177,16 @@ func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) 
 	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
 }
 
-func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
+func (n *Node) handleReadIndex(ctx context.Context, peer string, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
+	if f := req.GetFence(); f != nil {
+		if err := checkOrigin(f.GetRun(), f.GetRequest(), f.GetTerm()); err != nil {
+			return nil, err
+		}
+		session := sessionOf(peer, f.GetRun())
+		if err := n.drawFence(ctx, peer, session, fence{f.GetTerm(), f.GetRequest()}); err != nil {
+			return nil, err
+		}
+	}
 	r, err := n.rounds.join(ctx)
 	if err != nil {
 		return nil, err
@@ -181,7 +194,7 @@ func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest
 	if req.GetAppliedIndex() < r.index {
 		n.proposer.nudge() // else the peer waits for raft's CommitTimeout
 	}
-	return &peerv1.ReadIndexResponse{Index: r.index}, nil
+	return &peerv1.ReadIndexResponse{Index: r.index, Term: r.term}, nil
 }
 
 // handleProbe answers whoever tells addresses with those that this node knows.

@@ -46,6 +46,8 @@ type proposer struct {
 	nudges    chan struct{} // asks for an announcement
 	done      chan struct{} // closed when run has ended
 
+	fenceRequests chan fenceRequest
+
 	applied     func() uint64 // the state's applied index
 	handingOver func() bool   // whether this node has asked raft to hand over, and waits
 	onStuck     func(error)   // told when raft can't lead any more
@@ -57,11 +59,13 @@ type proposer struct {
 	// The fields below belong to run.
 	announced uint64    // the applied index at the last announcement
 	refused   time.Time // since when raft says that it hands over, zero if it doesn't
+	fences    fences
 }
 
 // proposal is one command and the way back to its caller.
 type proposal struct {
 	command []byte
+	origin  fsm.Origin
 	state   atomic.Uint32 // a proposalState
 	result  fsm.Result
 	err     error
@@ -87,17 +91,25 @@ func (n *Node) newProposer() *proposer {
 		queue:       make(chan *proposal, queuedMax),
 		nudges:      make(chan struct{}, 1),
 		done:        make(chan struct{}),
+
+		fenceRequests: make(chan fenceRequest),
 	}
 }
 
-// propose commits command and returns its result once it is applied here. Its
-// error is errNotLeader, the context's or, for no command, ErrInvalid where the
-// command was not taken, else ErrUnknownOutcome.
+// propose is proposeFor for a command of the leader's own, that nobody looks for
+// where its outcome is unknown.
 func (p *proposer) propose(ctx context.Context, command []byte) (fsm.Result, error) {
 	if len(command) == 0 {
 		return fsm.Result{}, fmt.Errorf("%w: a command without content", store.ErrInvalid)
 	}
-	pr := &proposal{command: command, done: make(chan struct{})}
+	return p.proposeFor(ctx, fsm.Origin{Term: p.raft.CurrentTerm()}, command)
+}
+
+// proposeFor commits command, in the term of its origin if at all, and returns
+// its result once it is applied here. Its error is errNotLeader or the context's
+// where the command was not applied and won't be, else ErrUnknownOutcome.
+func (p *proposer) proposeFor(ctx context.Context, o fsm.Origin, command []byte) (fsm.Result, error) {
+	pr := &proposal{command: fsm.WithOrigin(command, o), origin: o, done: make(chan struct{})}
 	select {
 	case p.queue <- pr:
 	case <-p.done:
@@ -147,6 +159,9 @@ func (p *proposer) run(ctx context.Context) {
 			p.announce()
 		case <-p.nudges:
 			p.announce()
+		case req := <-p.fenceRequests:
+			p.fences.draw(req)
+			close(req.done)
 		case <-ctx.Done():
 			return
 		}
@@ -169,18 +184,25 @@ func (p *proposer) announce() {
 const raftEnqueueTimeout = 5 * time.Second
 
 // gather takes first and further waiting proposals, up to the bounds of a group.
+// Those that may not be proposed get their answer.
 func (p *proposer) gather(first *proposal) ([]*proposal, [][]byte) {
 	var (
 		proposals []*proposal
 		commands  [][]byte
 		size      int
 	)
+	term := p.raft.CurrentTerm()
 	take := func(pr *proposal) {
-		if pr.state.CompareAndSwap(proposalQueued, proposalTaken) {
-			proposals = append(proposals, pr)
-			commands = append(commands, pr.command)
-			size += len(pr.command)
+		if !pr.state.CompareAndSwap(proposalQueued, proposalTaken) {
+			return
 		}
+		if pr.err = p.refuse(pr.origin, term); pr.err != nil {
+			close(pr.done)
+			return
+		}
+		proposals = append(proposals, pr)
+		commands = append(commands, pr.command)
+		size += len(pr.command)
 	}
 	take(first)
 	for size < groupBytesMax && len(proposals) < groupCommandsMax {
@@ -192,6 +214,19 @@ func (p *proposer) gather(first *proposal) ([]*proposal, [][]byte) {
 		}
 	}
 	return proposals, commands
+}
+
+// refuse returns errNotLeader for a proposal that is not for this term, or that
+// its node takes for given up. The term may end before raft has the entry: then
+// the command lapses.
+func (p *proposer) refuse(o fsm.Origin, term uint64) error {
+	if o.Term != term {
+		return fmt.Errorf("%w of term %d: this is term %d", errNotLeader, o.Term, term)
+	}
+	if p.fences.bars(term, o.Session, o.Request) {
+		return fmt.Errorf("%w: request %d came after it was given up", errNotLeader, o.Request)
+	}
+	return nil
 }
 
 // commit gives raft one entry with the commands, and hands the results back.
@@ -215,7 +250,9 @@ func (p *proposer) commit(proposals []*proposal, commands [][]byte) {
 	}
 	for i, pr := range proposals {
 		if pr.err = err; err == nil {
-			pr.result = results[i]
+			if pr.result = results[i]; pr.result.Outcome == fsm.Lapsed {
+				pr.err = fmt.Errorf("%w: %s", errNotLeader, pr.result.Detail)
+			}
 		}
 		close(pr.done)
 	}

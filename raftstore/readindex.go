@@ -34,28 +34,52 @@ func noLeader(ctx context.Context, err error) error {
 	return fmt.Errorf("%w in time: %w; see that a quorum of the voters is up; last attempt: %s", store.ErrNoLeader, ctx.Err(), err.Error())
 }
 
-// confirm does one round: here if this node leads, else by asking the leader.
-func (n *Node) confirm(ctx context.Context) (index uint64, err error) {
+// confirm does one round, which settles the writes of this node whose answers
+// were lost before it began: see settle.go.
+func (n *Node) confirm(ctx context.Context) (index, term uint64, err error) {
 	defer func() { n.metrics.readIndexes.WithLabelValues(outcome(err)).Inc() }()
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.ElectionTimeout)
 	defer cancel()
+	f := n.outcomes.suspects()
+	index, term, err = n.confirmWith(ctx, f)
+	if err == nil && term < f.term {
+		err = fmt.Errorf("%w of term %d: the read index is of term %d", errNotLeader, f.term, term)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	if f != (fence{}) {
+		n.outcomes.settled(f)
+	}
+	return index, term, nil
+}
+
+// confirmWith draws a fence and does one round: here if this node leads, else by
+// asking the leader.
+func (n *Node) confirmWith(ctx context.Context, f fence) (index, term uint64, err error) {
 	if n.raft.State() == raft.Leader {
+		if err := n.drawFence(ctx, n.id.NodeID, n.outcomes.session, f); err != nil {
+			return 0, 0, err
+		}
 		return n.confirmAsLeader(ctx)
 	}
 	leader, err := n.leaderID()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var resp peerv1.ReadIndexResponse
 	req := &peerv1.ReadIndexRequest{AppliedIndex: n.machine.Position().Index}
-	if err := n.call(ctx, leader, methodReadIndex, req, &resp); err != nil {
-		return 0, err
+	if f != (fence{}) {
+		req.Fence = &peerv1.Fence{Term: f.term, Run: n.outcomes.run, Request: f.number}
 	}
-	return resp.GetIndex(), nil
+	if err := n.call(ctx, leader, methodReadIndex, req, &resp); err != nil {
+		return 0, 0, err
+	}
+	return resp.GetIndex(), resp.GetTerm(), nil
 }
 
 // confirmAsLeader returns an index that covers everything acknowledged, and
-// everything read on any node, before the call.
+// everything read on any node, before the call; and the term that it is of.
 //
 // No node applies an entry of this term before its leader knows it to be
 // committed, and entries of earlier terms are committed once the one is that this
@@ -68,22 +92,21 @@ func (n *Node) confirm(ctx context.Context) (index uint64, err error) {
 //
 // Raft's own VerifyLeader doesn't serve: it counts non-voters, and
 // answers to requests from before the call.
-func (n *Node) confirmAsLeader(ctx context.Context) (uint64, error) {
-	term := n.raft.CurrentTerm()
+func (n *Node) confirmAsLeader(ctx context.Context) (index, term uint64, err error) {
+	term = n.raft.CurrentTerm()
 	if n.machine.Position().TermStartTerm != term {
-		return 0, fmt.Errorf("%w yet: the start of term %d is not applied", errNotLeader, term)
+		return 0, 0, fmt.Errorf("%w yet: the start of term %d is not applied", errNotLeader, term)
 	}
-	index, err := n.committed()
-	if err != nil {
-		return 0, err
+	if index, err = n.committed(); err != nil {
+		return 0, 0, err
 	}
 	if err := n.quorumKnowsNoTermAfter(ctx, term); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term {
-		return 0, fmt.Errorf("%w of term %d any more", errNotLeader, term)
+		return 0, 0, fmt.Errorf("%w of term %d any more", errNotLeader, term)
 	}
-	return index, nil
+	return index, term, nil
 }
 
 // committed returns the index of the last committed entry that the state machine

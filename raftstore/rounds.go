@@ -12,8 +12,9 @@ import (
 // use only a round that begins after it asked, so there is one round under way
 // and at most one that collects readers and begins when that has ended.
 type rounds struct {
-	// confirm runs one round and returns the read index.
-	confirm func(ctx context.Context) (uint64, error)
+	// confirm runs one round and returns the read index and the term that it was
+	// confirmed in.
+	confirm func(ctx context.Context) (index, term uint64, err error)
 
 	// spawn starts a goroutine that the node waits for when it is closed, or
 	// returns false where that has begun.
@@ -29,6 +30,7 @@ type round struct {
 	done  chan struct{}
 	begun time.Time // when it began
 	index uint64
+	term  uint64 // that index was confirmed in
 	err   error
 }
 
@@ -71,7 +73,7 @@ func (r *rounds) run(ctx context.Context) {
 		r.mu.Unlock()
 
 		current.begun = time.Now()
-		current.index, current.err = r.confirm(ctx)
+		current.index, current.term, current.err = r.confirm(ctx)
 		close(current.done)
 	}
 }
