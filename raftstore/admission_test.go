@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -160,12 +161,21 @@ func TestAdmission_MembersVouch(t *testing.T) {
 }
 
 // TestPropose_IsForTransactions: what changes the cluster goes through its own
-// method, with the checks there, whoever asks.
+// method, with the checks there, whoever asks. Nor does a member say in whose name
+// a command is, or propose for a term that the leader is not in.
 func TestPropose_IsForTransactions(t *testing.T) {
 	c := startCluster(t, 2, nil)
 	member := c.admitted("node-9")
-	leader := c.nodes[c.leader()].Status().NodeID
+	led := c.nodes[c.leader()].Status()
+	leader := led.NodeID
 	now := time.Now()
+	in := &txn.Intent{Writes: []txn.Write{{Kind: store.EventPut, Key: []byte("k")}}}
+	command, err := fsm.EncodeTransaction(in)
+	must(t, err)
+	propose := func(command []byte, term, run, request uint64) error {
+		req := &peerv1.ProposeRequest{Command: command, Term: term, Run: run, Request: request}
+		return c.ask(member, transport.Peer, leader, methodPropose, req, &peerv1.ProposeResponse{})
+	}
 	for name, command := range map[string][]byte{
 		"a removal":        fsm.EncodeRemoveNode("node-1"),
 		"a history budget": fsm.EncodeSetHistoryBudget(1),
@@ -173,16 +183,29 @@ func TestPropose_IsForTransactions(t *testing.T) {
 		"a join token":     fsm.EncodeAddJoinToken(fsm.TokenHash{1}, "", now.Add(100*365*24*time.Hour), now),
 		"the use of one":   fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "node-8", "d", fsm.KeyHash{}, now),
 		"a term start":     fsm.EncodeTermStart(),
+		"an origin":        fsm.WithOrigin(command, fsm.Origin{Session: 1, Request: 1}),
 	} {
-		err := c.ask(member, transport.Peer, leader, methodPropose, &peerv1.ProposeRequest{Command: command}, &peerv1.ProposeResponse{})
+		err := propose(command, led.Term, 1, 1)
 		if refused := new(rpc.Error); !errors.As(err, &refused) || refused.Code != codeInvalid {
 			t.Errorf("%s: got %v, want code %d", name, err, codeInvalid)
 		}
 	}
-	in := &txn.Intent{Writes: []txn.Write{{Kind: store.EventPut, Key: []byte("k")}}}
-	command, err := fsm.EncodeTransaction(in)
-	must(t, err)
-	must(t, c.ask(member, transport.Peer, leader, methodPropose, &peerv1.ProposeRequest{Command: command}, &peerv1.ProposeResponse{}))
+	for name, c := range map[string]struct {
+		term, run, request uint64
+		code               uint32
+	}{
+		"no term":         {0, 1, 1, codeBadRequest},
+		"no run":          {led.Term, 0, 1, codeBadRequest},
+		"no number":       {led.Term, 1, 0, codeBadRequest},
+		"an earlier term": {led.Term - 1, 1, 1, codeNotLeader},
+		"a later term":    {math.MaxUint64, 1, 1, codeNotLeader},
+	} {
+		err := propose(command, c.term, c.run, c.request)
+		if refused := new(rpc.Error); !errors.As(err, &refused) || refused.Code != c.code {
+			t.Errorf("%s: got %v, want code %d", name, err, c.code)
+		}
+	}
+	must(t, propose(command, led.Term, 1, 1))
 }
 
 // TestRequests_AreBoundedBeforeTheyAreDecoded: a probe of empty members takes

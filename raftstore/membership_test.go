@@ -14,6 +14,7 @@ import (
 
 // Codes of failures, see docs/FORMATS.md.
 const (
+	codeNotLeader  = 1
 	codeInvalid    = 4
 	codeRemoved    = 8
 	codeBadRequest = 10

@@ -212,7 +212,7 @@ func (c *client) run() {
 
 // do runs an operation and records it.
 func (c *client) do(n *raftstore.Node, what operation) error {
-	op := &simtest.Op{ID: fmt.Sprintf("op-%d", c.ids.Add(1)), Node: n.Status().NodeID, Kind: what.kind}
+	op := &simtest.Op{ID: fmt.Sprintf("op-%d", c.ids.Add(1)), Node: n.Status().NodeID, Process: n, Kind: what.kind}
 	ctx, cancel := context.WithTimeout(c.ctx, 300*time.Millisecond+time.Duration(c.rng.Int64N(int64(3*time.Second))))
 	defer cancel()
 	c.recorder.Begin(op)

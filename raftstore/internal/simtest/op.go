@@ -17,6 +17,10 @@ type Op struct {
 	Node string
 	Kind string
 
+	// Process is the run of the node that was asked, anything that can be
+	// compared. See CheckSettled.
+	Process any
+
 	// Freshness of a read. Writes are linearizable whatever it says.
 	Freshness store.Consistency
 

@@ -51,6 +51,35 @@ func after(o, floor *Op) bool {
 	return o.Revision > floor.Revision || o.Revision == floor.Revision && !o.writes()
 }
 
+// CheckSettled demands that after an unknown outcome a linearizable read through
+// the same process is of a state in which the write has happened, or never will.
+func CheckSettled(history []store.Batch, ops []*Op) error {
+	landed := landings(history)
+	reads := make(map[any][]*Op) // of each process, in the order of their begins
+	for _, o := range ops {
+		if o.Err == nil && !o.writes() && o.Freshness == store.Linearizable() {
+			reads[o.Process] = append(reads[o.Process], o)
+		}
+	}
+	for _, r := range reads {
+		slices.SortFunc(r, func(a, b *Op) int { return cmp.Compare(a.begin, b.begin) })
+	}
+	var errs []error
+	for _, o := range ops {
+		at := landed[o.ID]
+		if !o.writes() || !o.unknown() || at == 0 {
+			continue
+		}
+		for _, r := range reads[o.Process] {
+			if r.begin > o.end && r.Revision < at {
+				errs = append(errs, fmt.Errorf("applied at revision %d although a read after it had not found it: %v; the read: %v", at, o, r))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // CheckBounds demands that reads which may be stale were not more so than they
 // allowed.
 func CheckBounds(ops []*Op) error {

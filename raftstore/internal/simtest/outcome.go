@@ -21,6 +21,7 @@ func Check(history []store.Batch, ops []*Op) error {
 		CheckOrder(ops),
 		CheckBounds(ops),
 		CheckSnapshots(history, ops),
+		CheckSettled(history, ops),
 	)
 }
 
@@ -174,9 +175,9 @@ func apply(state map[string][]byte, b store.Batch) {
 	}
 }
 
-// CheckSnapshots demands that every read found what was there: of a write, at
-// the revision before its own, and else at the revision that it was told.
-func CheckSnapshots(history []store.Batch, ops []*Op) error {
+// landings tells at which revision each write of history took effect, by the id
+// of its operation.
+func landings(history []store.Batch) map[string]store.Revision {
 	landed := make(map[string]store.Revision)
 	for _, b := range history {
 		for _, e := range b.Events {
@@ -185,6 +186,13 @@ func CheckSnapshots(history []store.Batch, ops []*Op) error {
 			}
 		}
 	}
+	return landed
+}
+
+// CheckSnapshots demands that every read found what was there: of a write, at
+// the revision before its own, and else at the revision that it was told.
+func CheckSnapshots(history []store.Batch, ops []*Op) error {
+	landed := landings(history)
 	type look struct {
 		at store.Revision
 		op *Op

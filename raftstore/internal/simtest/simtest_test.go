@@ -132,6 +132,8 @@ func TestCheck(t *testing.T) {
 			s.op("w1").Revision, s.op("w3").Revision = 3, 1
 			s.op("w2").Reads = nil
 		}},
+		{"an unknown write is applied after a read that did not find it", false, func(s *story) { s.op("r2").Freshness = store.Linearizable() }},
+		{"the same, but another process was read", true, func(s *story) { s.op("r2").Freshness, s.op("r2").Process = store.Linearizable(), 2 }},
 		{"a stale read is as old as it may be", true, func(s *story) { s.stale(2*time.Second, 3) }},
 		{"a stale read is older than it may be", false, func(s *story) { s.stale(1900*time.Millisecond, 3) }},
 		{"a read of at least a revision is of one before", false, func(s *story) { s.op("r2").Freshness = store.AtLeast(5) }},
