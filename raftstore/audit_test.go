@@ -154,7 +154,7 @@ func TestAudit_Renewals(t *testing.T) {
 	c := startCluster(t, 2, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
 		audit.take(cfg)
-		raftstore.SetLeafLifetime(cfg, 3*time.Second)
+		cfg.CertificateLifetime = 3 * time.Second
 	})
 	c.eventually("certificates are renewed", func() error {
 		for _, node := range []string{"node-1", "node-2"} {
