@@ -144,13 +144,12 @@ func (n *Node) sameLife(peer transport.PeerInfo) error {
 	if own != "" && peer.Claim.Instance == own {
 		return nil
 	}
-	return fmt.Errorf("%w: node %s is of instance %s, node %s of instance %s",
-		transport.ErrOtherInstance, n.id.NodeID, orNone(own), peer.Node, orNone(peer.Claim.Instance))
+	return fmt.Errorf("%w: of %s, this node of %s", transport.ErrOtherInstance, orNone(peer.Claim.Instance), orNone(own))
 }
 
 func orNone(instance string) string {
 	if instance == "" {
-		return "(none yet)"
+		return "none yet"
 	}
 	return instance
 }
