@@ -64,9 +64,6 @@ func (n *Node) Bar(ctx context.Context, nodeID string) error {
 	return err
 }
 
-// SetLeafLifetime sets the life of the certificates that a node issues.
-func SetLeafLifetime(cfg *Config, life time.Duration) { cfg.leafLifetime = life }
-
 // CertificateEnd is when the certificate of a node expires that its cluster has
 // issued.
 func CertificateEnd(n *Node) time.Time {

@@ -43,10 +43,10 @@ func (n *Node) makeCredentials() (*authority.Credentials, error) {
 	}
 	id := transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: n.id.NodeID}
 	if !n.cfg.Bootstrap {
-		return authority.New(n.cfg.Dir, id, n.cfg.leafLifetime)
+		return authority.New(n.cfg.Dir, id, n.cfg.CertificateLifetime)
 	}
 	return authority.Found(n.cfg.Dir, authority.Leaf{
-		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.leafLifetime,
+		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.CertificateLifetime,
 	})
 }
 
@@ -217,7 +217,7 @@ func (n *Node) issue(who applicant) (chain, roots [][]byte, err error) {
 		Identity: transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: who.node},
 		Instance: instance,
 		DiskID:   who.disk,
-		Lifetime: n.cfg.leafLifetime,
+		Lifetime: n.cfg.CertificateLifetime,
 	})
 	return chain, [][]byte{ca.Certificate()}, err
 }
