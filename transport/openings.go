@@ -20,9 +20,9 @@ const progressTime = time.Second
 // first.
 const sharesPerSource = 4
 
-// sourceOf is what connections from one host have in common: the address, or
-// the /64 of IPv6, which one host has to itself.
-func sourceOf(addr net.Addr) string {
+// SourceOf is what connections from one host have in common: the address, or
+// the /64 of IPv6, which one host has to itself. Limits count by it.
+func SourceOf(addr net.Addr) string {
 	host, _, err := net.SplitHostPort(addr.String())
 	if err != nil {
 		return addr.String()
