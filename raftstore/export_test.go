@@ -48,9 +48,6 @@ func (n *Node) Bar(ctx context.Context, nodeID string) error {
 	return err
 }
 
-// SetLeafLifetime sets the life of the certificates that a node issues.
-func SetLeafLifetime(cfg *Config, life time.Duration) { cfg.leafLifetime = life }
-
 // CertificateEnd is when the certificate of a node expires that its cluster has
 // issued.
 func CertificateEnd(n *Node) time.Time {
@@ -89,3 +86,14 @@ func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
 	}
 	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
 }
+
+// RenewFor is what the leader does when a node asks for another certificate.
+func (n *Node) RenewFor(ctx context.Context, node string, request []byte) (any, error) {
+	return n.renewFor(ctx, node, request)
+}
+
+// RefusalLines bounds the lines about refusals.
+type RefusalLines = refusalLines
+
+// Take asks for a line.
+func (l *refusalLines) Take(source string, now time.Time) (uint64, bool) { return l.take(source, now) }

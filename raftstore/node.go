@@ -71,8 +71,11 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
-	admitted    bool // consult has found that the node may start its cluster, or has joined it
-	diverged    atomic.Bool
+
+	refusalLines refusalLines
+	retired      sync.Once // writes the audit line of it
+	admitted     bool      // consult has found that the node may start its cluster, or has joined it
+	diverged     atomic.Bool
 
 	handingOver atomic.Int32 // calls of TransferLeadership under way
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"time"
@@ -43,10 +44,10 @@ func (n *Node) makeCredentials() (*authority.Credentials, error) {
 	}
 	id := transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: n.id.NodeID}
 	if !n.cfg.Bootstrap {
-		return authority.New(n.cfg.Dir, id, n.cfg.leafLifetime)
+		return authority.New(n.cfg.Dir, id, n.cfg.CertificateLifetime)
 	}
 	return authority.Found(n.cfg.Dir, authority.Leaf{
-		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.leafLifetime,
+		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.CertificateLifetime,
 	})
 }
 
@@ -90,6 +91,10 @@ func (n *Node) initCluster(ctx context.Context) error {
 	}
 	if here := n.machine.Position().Instance; result.Outcome != fsm.Committed && here != instance { // else it was done before
 		return fmt.Errorf("bootstrap: %s", result.Detail)
+	}
+	if result.Outcome == fsm.Committed {
+		n.audit(ctx, auditFounded, slog.String("server", n.id.NodeID), slog.String("disk", n.id.DiskID), keyAttr(key),
+			slog.String("instance", instance))
 	}
 	if n.own == nil {
 		return nil
@@ -200,6 +205,11 @@ type applicant struct {
 	request []byte // for a certificate, nil where the cluster issues none
 }
 
+// attrs are who asks, and with which token, in an audit line.
+func (who applicant) attrs(token fsm.TokenHash) []slog.Attr {
+	return []slog.Attr{slog.String("server", who.node), slog.String("disk", who.disk), keyAttr(who.key), tokenAttr(token.ID())}
+}
+
 // applicant returns who asks to join, and whose key it has proved to have.
 func (n *Node) applicant(conn *transport.Conn, req *peerv1.JoinRequest) (who applicant, err error) {
 	who = applicant{node: conn.Peer().Node, disk: req.GetDiskId(), key: conn.Peer().Key}
@@ -225,14 +235,14 @@ func (n *Node) issue(who applicant) (chain, roots [][]byte, err error) {
 		Identity: transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: who.node},
 		Instance: instance,
 		DiskID:   who.disk,
-		Lifetime: n.cfg.leafLifetime,
+		Lifetime: n.cfg.CertificateLifetime,
 	})
 	return chain, [][]byte{ca.Certificate()}, err
 }
 
 // renewFor issues another certificate for a node, on the leader. The key is the
 // one that it was admitted with.
-func (n *Node) renewFor(node string, request []byte) (*peerv1.RenewResponse, error) {
+func (n *Node) renewFor(ctx context.Context, node string, request []byte) (*peerv1.RenewResponse, error) {
 	_, key, err := authority.CheckRequest(request)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
@@ -247,10 +257,16 @@ func (n *Node) renewFor(node string, request []byte) (*peerv1.RenewResponse, err
 		return nil, err
 	}
 	if !found || admission.Key != key {
-		return nil, fmt.Errorf("%w: node %s is not admitted with this key", ErrNotMember, node)
+		err := fmt.Errorf("%w: node %s is not admitted with this key", ErrNotMember, node)
+		n.auditRefused(ctx, auditRenewalRefused, node, err, slog.String("server", node), keyAttr(key))
+		return nil, err
 	}
 	chain, roots, err := n.issue(applicant{node: node, disk: admission.DiskID, request: request})
-	return &peerv1.RenewResponse{Chain: chain, Roots: roots}, err
+	if err != nil {
+		return nil, err
+	}
+	n.audit(ctx, auditCertRenewed, append(certificateAttrs(chain), slog.String("server", node), keyAttr(key))...)
+	return &peerv1.RenewResponse{Chain: chain, Roots: roots}, nil
 }
 
 // takeExpired are the kinds of stream on which a certificate of the cluster's own
@@ -330,8 +346,8 @@ func (n *Node) renew(ctx context.Context) error {
 	}
 	var resp *peerv1.RenewResponse
 	err = n.onLeader(ctx,
-		func(context.Context) (err error) {
-			resp, err = n.renewFor(n.id.NodeID, request)
+		func(ctx context.Context) (err error) {
+			resp, err = n.renewFor(ctx, n.id.NodeID, request)
 			return err
 		},
 		func(ctx context.Context, leader string) error {
