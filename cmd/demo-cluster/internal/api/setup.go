@@ -14,11 +14,6 @@ type Setup struct {
 	// initialised.
 	Dir string `json:"dir"`
 
-	// Certificate, Key and Roots are PEM files.
-	Certificate string `json:"certificate"`
-	Key         string `json:"key"`
-	Roots       string `json:"roots"`
-
 	// Addresses to listen on. A port that is taken, or 0, is replaced by a
 	// free one.
 	Addresses Addresses `json:"addresses"`
@@ -31,9 +26,10 @@ type Setup struct {
 	Seeds     []string `json:"seeds"`
 	GossipKey []byte   `json:"gossip_key"`
 
-	// Bootstrap makes the server the first of a new cluster. A JoinToken makes
-	// it ask the servers at the addresses of Join for admission. A server that
-	// belongs to the cluster has neither.
+	// Bootstrap makes the server the first of a new cluster, and so the
+	// authority of all. A JoinToken makes it ask the servers at the addresses of
+	// Join for admission and a certificate. A server that belongs to the cluster
+	// has neither.
 	Bootstrap bool     `json:"bootstrap"`
 	Join      []string `json:"join"`
 	JoinToken string   `json:"join_token"`

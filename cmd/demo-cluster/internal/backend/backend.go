@@ -11,7 +11,6 @@ import (
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/node"
 	"github.com/spire-raft/spire-raft/raftstore"
-	"github.com/spire-raft/spire-raft/transport"
 )
 
 // promoteAfter is shorter than a cluster with slow disks would want: a demo has
@@ -49,7 +48,6 @@ func Open(ctx context.Context, setup api.Setup, log *slog.Logger) (node.Backend,
 func config(setup api.Setup, log *slog.Logger) raftstore.Config {
 	cfg := raftstore.Config{
 		Dir:           setup.Dir,
-		Credentials:   &transport.Files{Certificate: setup.Certificate, Key: setup.Key, Roots: setup.Roots},
 		ListenAddress: setup.Addresses.Raft,
 		Bootstrap:     setup.Bootstrap,
 		Timing:        raftstore.Timing{PromoteAfter: promoteAfter},

@@ -117,8 +117,9 @@ func (s *session) report(sc Scenario) report.Report {
 	r.DataStoreOps = s.Cluster.Operations()
 	propagation := s.propagation.Percentiles(0.5, 0.99)
 	r.Propagation = report.Percentiles{P50MS: milliseconds(propagation[0]), P99MS: milliseconds(propagation[1])}
+	r.DisksReplaced = s.disksReplaced
 	r.Lost, r.Duplicated = s.verdict.Lost, s.verdict.Duplicated
-	watch := check.Total(s.streams)
+	watch := check.Total(s.watchers.streams())
 	percentiles := s.latencies.Percentiles(0.5, 0.99)
 	r.Watch = report.Watch{
 		Events: watch.Events, Gaps: watch.Gaps, Duplicates: watch.Duplicates, OutOfOrder: watch.OutOfOrder,
