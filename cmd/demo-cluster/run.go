@@ -103,7 +103,8 @@ func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, o
 	}
 	c, err := cluster.New(cluster.Config{
 		Nodes: opts.nodes, TrustDomain: file.TrustDomain, Command: []string{self, serverCommand}, Workspace: ws,
-		Say: func(format string, args ...any) { display.Printf("      "+format, args...) },
+		CertificateLifetime: opts.scenario.CertificateLifetime,
+		Say:                 func(format string, args ...any) { display.Printf("      "+format, args...) },
 	})
 	if err != nil {
 		return rep, err

@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // Setup is the first line that a server reads from its standard input. It goes
 // there, and not into arguments or the environment, since it holds secrets
 // that other users of the machine could see.
@@ -13,6 +15,10 @@ type Setup struct {
 	// Dir is the server's data directory. An empty or absent one is
 	// initialised.
 	Dir string `json:"dir"`
+
+	// CertificateLifetime is that of the certificates that the server issues
+	// while it leads. Zero is the default.
+	CertificateLifetime time.Duration `json:"certificate_lifetime"`
 
 	// Addresses to listen on. A port that is taken, or 0, is replaced by a
 	// free one.

@@ -33,6 +33,10 @@ type Config struct {
 	// TrustDomain is that of the agents that the servers serve.
 	TrustDomain spiffeid.TrustDomain
 
+	// CertificateLifetime is that of the servers' certificates. Zero is the
+	// default, which outlasts every run.
+	CertificateLifetime time.Duration
+
 	// Say is told, in a line each, what an operator would have to do. Nil means
 	// nobody listens.
 	Say func(format string, args ...any)

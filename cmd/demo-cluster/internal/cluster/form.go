@@ -149,6 +149,8 @@ func (c *Cluster) setup(s *Server) (api.Setup, error) {
 		Addresses:   s.Addresses(),
 		Token:       c.token,
 		GossipKey:   c.gossipKey,
+
+		CertificateLifetime: c.cfg.CertificateLifetime,
 	}
 	for _, other := range c.Servers {
 		if other != s && other.hasJoined() {

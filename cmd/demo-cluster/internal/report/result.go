@@ -42,6 +42,10 @@ type Result struct {
 	// replaced by others, which had a vote in the end.
 	DisksReplaced int `json:"disks_replaced"`
 
+	// CertificateRenewals counts the certificates of servers that were seen to be
+	// renewed.
+	CertificateRenewals int `json:"certificate_renewals"`
+
 	// Error says why OK is false.
 	Error string `json:"error,omitempty"`
 }

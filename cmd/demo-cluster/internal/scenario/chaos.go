@@ -22,6 +22,10 @@ const (
 	holdMin, holdMax = 1500 * time.Millisecond, 3 * time.Second
 	calmMin, calmMax = 500 * time.Millisecond, 1500 * time.Millisecond
 
+	// chaosCertificates is how long the servers' certificates live, so that they
+	// are renewed all the time.
+	chaosCertificates = 10 * time.Second
+
 	// forceAfter without a failover, chaos turns to the leader.
 	forceAfter = failoverEvery / 2
 )
@@ -70,7 +74,8 @@ func chaos(ctx context.Context, s *session) error {
 	if err := s.loadEntries(ctx); err != nil {
 		return err
 	}
-	s.Display.Printf("Chaos for %v with seed %d: kill -9, SIGSTOP, graceful restarts and lost disks, never of a majority", s.Duration, s.Seed)
+	s.Display.Printf("Chaos for %v with seed %d: kill -9, SIGSTOP, graceful restarts and lost disks, never of a majority; certificates live for %v",
+		s.Duration, s.Seed, chaosCertificates)
 	before, begun := s.ledger.Counts().Acknowledged, time.Now()
 	m := newMonkey(s, begun)
 	s.load.Start(ctx)
@@ -99,6 +104,7 @@ func (s *session) assess(took time.Duration, acked int, m *monkey) {
 	if rate < ackedPerSec {
 		s.problem("%.0f acknowledged writes/s on average, at least %d were to be shown", rate, ackedPerSec)
 	}
+	s.assessCertificates(took)
 	s.mu.Lock()
 	failovers, disks := len(s.failovers), s.disksReplaced
 	s.mu.Unlock()

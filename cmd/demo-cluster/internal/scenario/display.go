@@ -35,8 +35,11 @@ func (s *session) refresh(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		rows := s.rows(s.Cluster.Statuses(ctx))
-		now := time.Now()
+		statuses := s.Cluster.Statuses(ctx)
+		rows, now := s.rows(statuses), time.Now()
+		for i, status := range statuses {
+			s.certificates.look(rows[i].Server, status, now)
+		}
 		for i := range rows {
 			n := s.ledger.AcknowledgedVia(rows[i].Server)
 			rows[i].WritesPerSecond = float64(n-acked[rows[i].Server]) / now.Sub(last).Seconds()

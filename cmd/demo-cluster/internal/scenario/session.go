@@ -34,9 +34,11 @@ type session struct {
 	watchers    *watchers
 	latencies   check.Latencies // of writes, to the watchers
 	propagation check.Latencies // of entries, to the agents
-	fleet       *load.Fleet
-	load        *load.Steady
-	agents      *load.Agents
+
+	certificates certificates
+	fleet        *load.Fleet
+	load         *load.Steady
+	agents       *load.Agents
 
 	background sync.WaitGroup // the guard, and the refreshing of the display
 	probes     sync.WaitGroup // writes besides the load
