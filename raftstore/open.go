@@ -14,6 +14,7 @@ import (
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/hclogslog"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
@@ -62,6 +63,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		started:  make(chan struct{}),
 		changes:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
+		decoding: make(chan struct{}, decodingMax),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -71,7 +73,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
 	for _, step := range []func(context.Context) error{
-		n.claimDir, n.findCredentials, n.register, n.openNetwork, n.consult, n.openFiles, n.startRaft,
+		n.claimDir, n.findCredentials, n.register, n.openNetwork, n.consult, n.openFiles, n.beginLife, n.startRaft,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.abandon())
@@ -83,6 +85,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	return n, nil
 }
+
+// decodingMax is how many commands of peers are decoded at a time.
+const decodingMax = 2
 
 // abandon undoes what Open has done so far.
 func (n *Node) abandon() error {
@@ -116,6 +121,9 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if err := checkLeft(dir); err != nil {
 		return err
 	}
+	if n.life, err = life.Open(dir); err != nil {
+		return fmt.Errorf("%w; %s", err, lostCure)
+	}
 	n.log = n.log.With("node", n.id.NodeID)
 	n.addresses = addressbook.Open(dir, n.log)
 	n.disk, err = disk.Watch(disk.Config{
@@ -144,6 +152,7 @@ func (n *Node) openNetwork(ctx context.Context) error {
 		Network:       n.cfg.Network,
 		Identity:      own,
 		Credentials:   n.cfg.Credentials,
+		Claim:         n.claim,
 		Authorize:     n.authorize,
 		Admit:         n.admitPeer,
 		Strangers:     n.own != nil,
