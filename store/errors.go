@@ -22,7 +22,8 @@ var (
 	ErrNoLeader = errors.New("no leader")
 
 	// ErrUnknownOutcome: the write may have been applied, may be applied
-	// later, or never. Read before writing again.
+	// later, or never. Read before writing again, linearizably and through the
+	// same Store: what such a read finds stays.
 	ErrUnknownOutcome = errors.New("outcome unknown")
 
 	// ErrStale: this server can't show that its data is as fresh as the read
