@@ -227,7 +227,7 @@ func drawCommand(t *rapid.T) []byte {
 	token := fsm.TokenHash{byte(rapid.IntRange(0, 2).Draw(t, "token"))}
 	node := fmt.Sprintf("n%d", rapid.IntRange(0, 2).Draw(t, "node"))
 	key := fsm.KeyHash{byte(rapid.IntRange(0, 1).Draw(t, "key"))}
-	switch rapid.IntRange(0, 24).Draw(t, "kind") {
+	switch rapid.IntRange(0, 25).Draw(t, "kind") {
 	case 0:
 		return fsm.EncodeTermStart()
 	case 1:
@@ -246,6 +246,9 @@ func drawCommand(t *rapid.T) []byte {
 		return fsm.EncodeRevokeJoinToken(token.ID())
 	case 8:
 		return fsm.EncodeRecordOpening(node, "", uint64(rapid.IntRange(0, 3).Draw(t, "counter")))
+	case 9:
+		step := rapid.SampledFrom([]fsm.AuthorityStep{fsm.AuthorityAdd, fsm.AuthorityPromote, fsm.AuthorityDrop}).Draw(t, "step")
+		return fsm.EncodeChangeAuthority(step, []byte(rapid.SampledFrom([]string{"c", "d"}).Draw(t, "authority")), []byte("k"))
 	default:
 		cmd, err := fsm.EncodeTransaction(drawIntent(t))
 		if err != nil {
