@@ -10,6 +10,8 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/transport"
 )
@@ -24,6 +26,20 @@ func (n *Node) HasLogEntry(index uint64) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Claim is what the node claims in handshakes.
+func (n *Node) Claim() transport.Claim { return n.claim() }
+
+// ClaimIn is what a node would claim that opened a directory now, but for the
+// opening itself.
+func ClaimIn(dir string) (transport.Claim, error) {
+	id, err1 := identity.Load(dir)
+	l, err2 := life.Open(dir)
+	if err := errors.Join(err1, err2); err != nil {
+		return transport.Claim{}, err
+	}
+	return (&Node{id: id, life: l}).claim(), nil
 }
 
 // WrapLog lets wrap stand between the log store and the disk.

@@ -52,7 +52,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 // final tells whether asking again would not help.
 func final(err error) bool {
 	for _, reason := range []error{
-		ErrToken, ErrNotMember, ErrAlreadyMember, ErrRemoved,
+		ErrToken, ErrNotMember, ErrAlreadyMember, ErrRemoved, ErrMismatch,
 		transport.ErrUntrusted, transport.ErrExpired, transport.ErrOtherCluster, transport.ErrNotAuthorized,
 	} {
 		if errors.Is(err, reason) {
@@ -74,6 +74,9 @@ func (n *Node) joinThrough(ctx context.Context, address string) error {
 	}
 	if len(resp.GetMembers()) == 0 {
 		return fmt.Errorf("%w, and no leader is known there", errNotLeader)
+	}
+	if err := n.enterLife(resp.GetInstance(), false); err != nil {
+		return err
 	}
 	if err := n.takeCertificate(resp); err != nil {
 		return err
@@ -143,7 +146,7 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 		}
 		return nil, err
 	}
-	resp := &peerv1.JoinResponse{Members: n.memberAddresses()}
+	resp := &peerv1.JoinResponse{Members: n.memberAddresses(), Instance: n.instance()}
 	if who.request != nil {
 		if resp.Chain, resp.Roots, err = n.issue(who); err != nil {
 			return nil, err

@@ -51,18 +51,9 @@ func (n *Node) makeCredentials() (*authority.Credentials, error) {
 	})
 }
 
-// saveFounding writes the credentials of a first node down before anything of
-// the cluster exists: the authority must not be lost once it does.
-func (n *Node) saveFounding() error {
-	if n.own == nil {
-		return nil
-	}
-	return n.own.Save()
-}
-
 // finishFounding does the rest of a bootstrap that was interrupted.
 func (n *Node) finishFounding(ctx context.Context) error {
-	if n.own == nil || n.own.Founding() == nil {
+	if !n.life.Founding() {
 		return nil
 	}
 	ctx, cancel := n.bound(ctx)
@@ -79,10 +70,9 @@ func (n *Node) initCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	instance, a := authority.NewInstance(), fsm.Authority{}
-	if n.own != nil {
+	instance, a := n.instance(), fsm.Authority{}
+	if n.own != nil && n.own.Founding() != nil {
 		f := n.own.Founding()
-		instance = f.Instance
 		a = fsm.Authority{TrustDomain: authority.TrustDomain(n.id.ClusterID), Certificate: f.Certificate, Key: f.Key}
 	}
 	result, err := n.proposer.propose(ctx, fsm.EncodeInitCluster(instance, a, n.id.NodeID, n.id.DiskID, key))
@@ -96,10 +86,12 @@ func (n *Node) initCluster(ctx context.Context) error {
 		n.audit(ctx, auditFounded, slog.String("server", n.id.NodeID), slog.String("disk", n.id.DiskID), keyAttr(key),
 			slog.String("instance", instance))
 	}
-	if n.own == nil {
-		return nil
+	if n.own != nil {
+		if err := n.own.Founded(); err != nil {
+			return err
+		}
 	}
-	return n.own.Founded()
+	return n.life.Founded()
 }
 
 // keyHash is the hash of the key that this node shows.
@@ -281,8 +273,11 @@ func (n *Node) takeExpired() []transport.Kind {
 
 // admitPeer implements transport.Config.Admit.
 func (n *Node) admitPeer(kind transport.Kind, peer transport.PeerInfo) error {
-	if n.machine == nil || kind == transport.Join {
-		return nil // what has no state yet only asks
+	if kind == transport.Join {
+		return nil // nothing is believed there
+	}
+	if err := n.sameLife(peer); err != nil {
+		return err
 	}
 	view, err := n.machine.View()
 	if err != nil {
@@ -292,17 +287,18 @@ func (n *Node) admitPeer(kind transport.Kind, peer transport.PeerInfo) error {
 	return n.checkAdmission(view, peer)
 }
 
-// checkAdmission returns ErrNotMember where a peer has another key than the one
-// that it is admitted with, or an expired certificate and no admission that this
-// node knows.
+// checkAdmission returns ErrNotMember where a peer has another disk or key than
+// the ones that it is admitted with, or an expired certificate and no admission
+// that this node knows.
 func (n *Node) checkAdmission(view *fsm.View, peer transport.PeerInfo) error {
-	if n.own == nil {
-		return nil // keys change when the operator says so
-	}
 	admission, found, err := view.Admission(peer.Node)
 	switch {
 	case err != nil:
 		return err
+	case found && admission.DiskID != peer.Claim.Disk:
+		return fmt.Errorf("%w: node %s is admitted with another disk than %q: a node whose data was lost gets a new id", ErrNotMember, peer.Node, peer.Claim.Disk)
+	case n.own == nil:
+		return nil // keys change when the operator says so
 	case found && admission.Key != peer.Key:
 		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
 	case !found && peer.Expired:

@@ -269,6 +269,7 @@ func TestOwnAuthority_AStolenAuthorityMakesNoMember(t *testing.T) {
 		ListenAddress: "127.0.0.1:0",
 		Identity:      own,
 		Credentials:   forged,
+		Claim:         c.nodes[1].Claim,
 		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve:       func(context.Context, string) (string, error) { return c.nodes[0].Addr().String(), nil },
 	})
