@@ -29,6 +29,7 @@ const (
 	methodVouch     = 8
 	methodRenew     = 9
 	methodRevoke    = 10
+	methodRotate    = 14
 )
 
 // bodyBytesMax bounds the body of a request by its method, before anything is
@@ -97,7 +98,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		})
 	case methodAddToken:
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
-			return &peerv1.AddTokenResponse{}, n.handleAddToken(ctx, req)
+			return n.handleAddToken(ctx, req)
 		})
 	case methodRenew:
 		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
@@ -106,6 +107,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodRevoke:
 		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
 			return &peerv1.RevokeTokenResponse{}, n.handleRevokeToken(ctx, req)
+		})
+	case methodRotate:
+		return answer(body, &peerv1.RotateAuthorityRequest{}, func(*peerv1.RotateAuthorityRequest) (*peerv1.RotateAuthorityResponse, error) {
+			return &peerv1.RotateAuthorityResponse{}, n.beginRotation(ctx)
 		})
 	case methodRemove:
 		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
@@ -169,12 +174,17 @@ func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*
 	}, nil
 }
 
-func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) error {
+func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
 	ttl := time.Duration(req.GetTtlMs()) * time.Millisecond
 	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
-		return fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
+		return nil, fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
 	}
-	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	pin, err := n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	resp := &peerv1.AddTokenResponse{}
+	if pin != nil {
+		resp.Authority = pin[:]
+	}
+	return resp, err
 }
 
 func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
@@ -199,7 +209,7 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
 	}
 	position := n.machine.Position()
-	return &peerv1.ProbeResponse{
+	resp := &peerv1.ProbeResponse{
 		Members:       members,
 		Term:          n.raft.CurrentTerm(),
 		AppliedIndex:  position.Index,
@@ -208,7 +218,9 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		DiskLow:       n.disk.Low(),
 		LastLogIndex:  n.raft.LastIndex(),
 		LostLeader:    n.lostLeader(),
-	}, nil
+	}
+	n.tellAuthorities(resp)
+	return resp, nil
 }
 
 // probe asks a node for its term and health.

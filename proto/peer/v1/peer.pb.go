@@ -364,7 +364,12 @@ type ProbeResponse struct {
 	// The leader whose address refuses this node's connections, if one does.
 	LostLeader string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
-	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
+	// Where the cluster is its own authority: the authorities that the node trusts,
+	// on its disk too, and the one that has issued the certificate which it shows
+	// from now on. Each is the SHA-256 of a SubjectPublicKeyInfo.
+	Authorities   [][]byte `protobuf:"bytes,20,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	Issuer        []byte   `protobuf:"bytes,21,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +456,20 @@ func (x *ProbeResponse) GetLostLeader() string {
 func (x *ProbeResponse) GetMembers() []*Member {
 	if x != nil {
 		return x.Members
+	}
+	return nil
+}
+
+func (x *ProbeResponse) GetAuthorities() [][]byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *ProbeResponse) GetIssuer() []byte {
+	if x != nil {
+		return x.Issuer
 	}
 	return nil
 }
@@ -546,6 +565,8 @@ type JoinResponse struct {
 	// roots: all as DER. Only with certificate_request.
 	Chain [][]byte `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
 	Roots [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	// The index of the log entry that changed the roots last.
+	AuthorityIndex uint64 `protobuf:"varint,7,opt,name=authority_index,json=authorityIndex,proto3" json:"authority_index,omitempty"`
 	// The instance of the cluster, with members.
 	Instance      string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -610,6 +631,13 @@ func (x *JoinResponse) GetRoots() [][]byte {
 	return nil
 }
 
+func (x *JoinResponse) GetAuthorityIndex() uint64 {
+	if x != nil {
+		return x.AuthorityIndex
+	}
+	return 0
+}
+
 func (x *JoinResponse) GetInstance() string {
 	if x != nil {
 		return x.Instance
@@ -666,7 +694,6 @@ func (x *RenewRequest) GetCertificateRequest() []byte {
 type RenewResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chain         [][]byte               `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
-	Roots         [][]byte               `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -708,11 +735,77 @@ func (x *RenewResponse) GetChain() [][]byte {
 	return nil
 }
 
-func (x *RenewResponse) GetRoots() [][]byte {
+// RotateAuthorityRequest asks the leader to replace the cluster's own authority.
+type RotateAuthorityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityRequest) Reset() {
+	*x = RotateAuthorityRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityRequest) ProtoMessage() {}
+
+func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
-		return x.Roots
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
 	}
-	return nil
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+}
+
+type RotateAuthorityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityResponse) Reset() {
+	*x = RotateAuthorityResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityResponse) ProtoMessage() {}
+
+func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 // RevokeTokenRequest asks the leader to drop a token that was not used.
@@ -726,7 +819,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +831,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +844,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeTokenRequest) GetId() []byte {
@@ -769,7 +862,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +874,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +887,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 // RemoveRequest asks the leader to take a server out of the configuration.
@@ -807,7 +900,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +912,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +925,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveRequest) GetNodeId() string {
@@ -850,7 +943,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +955,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +968,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 // AddTokenRequest asks the leader to let one node join.
@@ -892,7 +985,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +997,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1010,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -942,14 +1035,17 @@ func (x *AddTokenRequest) GetNodeId() string {
 }
 
 type AddTokenResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The authority that the token has to name, as the SHA-256 of its
+	// SubjectPublicKeyInfo. Empty where it is not the cluster's own.
+	Authority     []byte `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1057,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1070,14 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AddTokenResponse) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -987,7 +1090,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1102,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1115,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 type HelloResponse struct {
@@ -1025,7 +1128,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1140,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1153,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HelloResponse) GetMember() bool {
@@ -1071,7 +1174,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1186,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1199,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1116,7 +1219,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1231,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1244,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1174,7 +1277,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xa6\x02\n" +
+	"agreedHash\"\xe0\x02\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1185,24 +1288,28 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
 	"lostLeader\x123\n" +
-	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
+	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12 \n" +
+	"\vauthorities\x18\x14 \x03(\fR\vauthorities\x12\x16\n" +
+	"\x06issuer\x18\x15 \x01(\fR\x06issuer\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
 	"\adisk_id\x18\x03 \x01(\tR\x06diskId\x12\x17\n" +
 	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12/\n" +
-	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xbe\x01\n" +
+	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xe7\x01\n" +
 	"\fJoinResponse\x123\n" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x121\n" +
 	"\x06leader\x18\x02 \x01(\v2\x19.spireraft.peer.v1.MemberR\x06leader\x12\x14\n" +
 	"\x05chain\x18\x03 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x04 \x03(\fR\x05roots\x12\x1a\n" +
+	"\x05roots\x18\x04 \x03(\fR\x05roots\x12'\n" +
+	"\x0fauthority_index\x18\a \x01(\x04R\x0eauthorityIndex\x12\x1a\n" +
 	"\binstance\x18\x06 \x01(\tR\binstance\"?\n" +
 	"\fRenewRequest\x12/\n" +
-	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\";\n" +
+	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"%\n" +
 	"\rRenewResponse\x12\x14\n" +
-	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\fR\x05roots\"$\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\"\x18\n" +
+	"\x16RotateAuthorityRequest\"\x19\n" +
+	"\x17RotateAuthorityResponse\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"\x15\n" +
 	"\x13RevokeTokenResponse\"(\n" +
@@ -1212,8 +1319,9 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x0fAddTokenRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"\x12\n" +
-	"\x10AddTokenResponse\"\x0e\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"0\n" +
+	"\x10AddTokenResponse\x12\x1c\n" +
+	"\tauthority\x18\x01 \x01(\fR\tauthority\"\x0e\n" +
 	"\fHelloRequest\"'\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\bR\x06member\"'\n" +
@@ -1234,29 +1342,31 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
-	(*ProposeRequest)(nil),      // 0: spireraft.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),     // 1: spireraft.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),    // 2: spireraft.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),   // 3: spireraft.peer.v1.ReadIndexResponse
-	(*Member)(nil),              // 4: spireraft.peer.v1.Member
-	(*ProbeRequest)(nil),        // 5: spireraft.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),       // 6: spireraft.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),         // 7: spireraft.peer.v1.JoinRequest
-	(*JoinResponse)(nil),        // 8: spireraft.peer.v1.JoinResponse
-	(*RenewRequest)(nil),        // 9: spireraft.peer.v1.RenewRequest
-	(*RenewResponse)(nil),       // 10: spireraft.peer.v1.RenewResponse
-	(*RevokeTokenRequest)(nil),  // 11: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil), // 12: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),       // 13: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 14: spireraft.peer.v1.RemoveResponse
-	(*AddTokenRequest)(nil),     // 15: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),    // 16: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),        // 17: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),       // 18: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),        // 19: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),       // 20: spireraft.peer.v1.VouchResponse
+	(*ProposeRequest)(nil),          // 0: spireraft.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),         // 1: spireraft.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),        // 2: spireraft.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),       // 3: spireraft.peer.v1.ReadIndexResponse
+	(*Member)(nil),                  // 4: spireraft.peer.v1.Member
+	(*ProbeRequest)(nil),            // 5: spireraft.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),           // 6: spireraft.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),             // 7: spireraft.peer.v1.JoinRequest
+	(*JoinResponse)(nil),            // 8: spireraft.peer.v1.JoinResponse
+	(*RenewRequest)(nil),            // 9: spireraft.peer.v1.RenewRequest
+	(*RenewResponse)(nil),           // 10: spireraft.peer.v1.RenewResponse
+	(*RotateAuthorityRequest)(nil),  // 11: spireraft.peer.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil), // 12: spireraft.peer.v1.RotateAuthorityResponse
+	(*RevokeTokenRequest)(nil),      // 13: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 14: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),           // 15: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 16: spireraft.peer.v1.RemoveResponse
+	(*AddTokenRequest)(nil),         // 17: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),        // 18: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),            // 19: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),           // 20: spireraft.peer.v1.HelloResponse
+	(*VouchRequest)(nil),            // 21: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 22: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
@@ -1281,7 +1391,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
