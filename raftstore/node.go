@@ -74,6 +74,7 @@ type Node struct {
 	hints       hints
 	failedJoins joinLimiter
 	rotation    rotation
+	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 
 	refusalLines refusalLines
 	retired      sync.Once // writes the audit line of it

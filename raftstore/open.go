@@ -64,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		changes:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
 		rotation: rotation{renew: make(chan struct{}, 1)},
+		decoding: make(chan struct{}, decodingMax),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -85,6 +86,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	return n, nil
 }
+
+// decodingMax is how many commands of peers are decoded at a time.
+const decodingMax = 2
 
 // abandon undoes what Open has done so far.
 func (n *Node) abandon() error {

@@ -53,7 +53,12 @@ func authorityOf(n *raftstore.Node) string {
 }
 
 func TestRotateAuthority_UnderLoadFailsNoWrite(t *testing.T) {
-	c := startCluster(t, 3, ownAuthority)
+	c := startCluster(t, 3, func(cfg *raftstore.Config) {
+		ownAuthority(cfg)
+		// A busy machine costs no election: what is left is the rotation's doing.
+		cfg.Timing.HeartbeatTimeout = 5 * time.Second
+	})
+	term := c.nodes[0].Status().Term
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
 	var written [3]int
@@ -85,6 +90,9 @@ func TestRotateAuthority_UnderLoadFailsNoWrite(t *testing.T) {
 		t.Errorf("writes %v", written)
 	}
 	c.converged()
+	if now := c.nodes[0].Status().Term; now != term {
+		t.Errorf("the rotations have cost an election: term %d, then %d", term, now)
+	}
 
 	// A restart and a new node find their way with the new one alone.
 	for i, n := range c.nodes {
@@ -161,6 +169,12 @@ func TestRotateAuthority_WaitsForTheLastCertificate(t *testing.T) {
 	token := c.token()
 	must(t, c.nodes[1].RotateAuthority(c.ctx()))
 	c.at(c.nodes[2], raftstore.RotationRenewing)
+	c.eventually("the leader has a new certificate", func() error {
+		if authorityOf(c.nodes[0]) == before {
+			return errors.New("it has its old one")
+		}
+		return nil
+	})
 	c.openFails(c.joinWith("node-4", token), transport.ErrUntrusted, "make a new token")
 	c.configs[2].ListenAddress = c.nodes[2].Addr().String()
 	must(t, c.nodes[2].Close())
