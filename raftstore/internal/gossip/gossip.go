@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -188,8 +189,9 @@ func (g *Gossip) Update(address string) error {
 }
 
 // SetInstance tells others which instance of the cluster this node is of, once
-// it knows. Nodes of another one are not heard then. It is for a Gossip with
-// Config.Key, which gossips before that is known.
+// it knows, at the latest when states are exchanged. Nodes of another one are not
+// heard then. It is for a Gossip with Config.Key, which gossips before that is
+// known.
 func (g *Gossip) SetInstance(instance string) error {
 	if err := checkInstance(instance); err != nil {
 		return err
@@ -200,7 +202,10 @@ func (g *Gossip) SetInstance(instance string) error {
 		return fmt.Errorf("gossip: %w", store.ErrClosed)
 	}
 	g.members.setInstance(instance)
-	return g.spread()
+	if err := g.spread(); err != nil {
+		g.cfg.Log.Debug("instance not told at once", "error", err)
+	}
+	return nil
 }
 
 // spread tells others what this node says of itself. The caller holds mu.
@@ -294,7 +299,8 @@ func (g *Gossip) rejoin(list *memberlist.Memberlist) {
 // join looks the seeds up and exchanges states with each of them. It tells
 // whether one of them answered.
 func (g *Gossip) join(list *memberlist.Memberlist) bool {
-	self := list.LocalNode().Address()
+	ip, port, _ := g.transport.FinalAdvertiseAddr("", 0) // what memberlist knows must not be read while it changes
+	self := net.JoinHostPort(ip.String(), strconv.Itoa(port))
 	joined := false
 	for _, seed := range g.cfg.Seeds {
 		for _, addr := range g.lookup(seed) {
