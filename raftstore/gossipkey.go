@@ -59,6 +59,7 @@ func (n *Node) orderGossipRotation(ctx context.Context) error {
 		return err
 	}
 	_, err = n.proposer.propose(ctx, fsm.EncodeRotateGossipKey())
+	n.auditDone(ctx, auditGossipRotation, err)
 	return err
 }
 
@@ -130,16 +131,16 @@ func (n *Node) takeGossipKeys() error {
 	}
 	ring := slices.Clone(keys.Keys)
 	ring[0], ring[keys.Primary] = ring[keys.Primary], ring[0]
-	if err := n.gossip.Use(n.machine.Position().Instance, ring); err != nil {
+	if err := n.gossip.Use(n.instance(), ring); err != nil {
 		return err
 	}
 	n.keysInUse.Store(keys.Index)
 	return nil
 }
 
-// takeInstance makes gossip tell the instance in the state.
+// takeInstance makes gossip tell the instance that this node is of.
 func (n *Node) takeInstance() error {
-	instance := n.machine.Position().Instance
+	instance := n.instance()
 	if instance == "" || instance == n.instanceTold {
 		return nil
 	}
