@@ -27,7 +27,11 @@ func CheckCommand(cmd []byte) error {
 
 // checked decodes a command and returns the error that CheckCommand has for it.
 func checked(cmd []byte) (*fsmv1.Command, error) {
-	c, err := decodeCommand(cmd)
+	err := checkItems((*fsmv1.Command)(nil).ProtoReflect().Descriptor(), cmd)
+	var c *fsmv1.Command
+	if err == nil {
+		c, err = decodeCommand(cmd)
+	}
 	if err != nil {
 		if errors.Is(err, store.ErrCorrupt) {
 			return nil, fmt.Errorf("%w: the command can't be decoded", store.ErrInvalid)

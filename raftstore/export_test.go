@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sort"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -135,3 +136,14 @@ type RefusalLines = refusalLines
 
 // Take asks for a line.
 func (l *refusalLines) Take(source string, now time.Time) (uint64, bool) { return l.take(source, now) }
+
+// BodyBytesMax is the size of the largest body that a method of the peer protocol
+// takes.
+func BodyBytesMax(method uint8) int {
+	return sort.Search(1<<30, func(size int) bool { return checkBody(method, size) != nil }) - 1
+}
+
+// AnswerBytesMax is the size of the largest answer that is decoded.
+func AnswerBytesMax(method uint8) int {
+	return sort.Search(1<<30, func(size int) bool { return checkAnswer(method, size) != nil }) - 1
+}

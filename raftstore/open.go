@@ -63,6 +63,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		started:  make(chan struct{}),
 		changes:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
+		decoding: make(chan struct{}, decodingMax),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -84,6 +85,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	return n, nil
 }
+
+// decodingMax is how many commands of peers are decoded at a time.
+const decodingMax = 2
 
 // abandon undoes what Open has done so far.
 func (n *Node) abandon() error {
