@@ -212,6 +212,11 @@ func invalid(tb testing.TB) map[string]struct {
 		"a rotation to nothing":           {fsm.EncodeChangeAuthority(fsm.AuthorityPromote, nil, nil), store.ErrInvalid},
 		"a new authority with a huge key": {fsm.EncodeChangeAuthority(fsm.AuthorityAdd, []byte("c"), make([]byte, 64<<10+1)), store.ErrTooLarge},
 		"a joining node with a long id":   {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), "", fsm.KeyHash{}, time.UnixMilli(0)), store.ErrInvalid},
+		"gossip keys that are none":       {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{}), store.ErrInvalid},
+		"three gossip keys":               {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 2, 3)}), store.ErrInvalid},
+		"the same gossip key twice":       {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 1)}), store.ErrInvalid},
+		"a short gossip key":              {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: [][]byte{{1}}}), store.ErrInvalid},
+		"a gossip key that is not there":  {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1), Primary: 1}), store.ErrInvalid},
 	}
 }
 
@@ -278,6 +283,8 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 		{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: hash[:8]}}},
 		{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{NodeId: "n"}}},
 		{Kind: &fsmv1.Command_ChangeAuthority{ChangeAuthority: &fsmv1.ChangeAuthority{Step: fsmv1.ChangeAuthority_STEP_DROP, Certificate: []byte("c")}}},
+		{Kind: &fsmv1.Command_SetGossipKeys{SetGossipKeys: &fsmv1.SetGossipKeys{Keys: [][]byte{hash}}}},
+		{Kind: &fsmv1.Command_RotateGossipKey{RotateGossipKey: &fsmv1.RotateGossipKey{}}},
 	} {
 		if err := fsm.CheckCommand(marshal(t, c)); err != nil {
 			t.Fatalf("%v: %v", c, err)
@@ -288,7 +295,7 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 			}
 		}
 	}
-	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 11 {
+	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 13 {
 		t.Errorf("there are %d kinds of command: add the new ones above", n)
 	}
 }

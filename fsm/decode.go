@@ -89,6 +89,10 @@ func unknownFields(c *fsmv1.Command) []byte {
 		return kind.RecordOpening.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_ChangeAuthority:
 		return kind.ChangeAuthority.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_SetGossipKeys:
+		return kind.SetGossipKeys.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_RotateGossipKey:
+		return kind.RotateGossipKey.ProtoReflect().GetUnknown()
 	}
 	return nil
 }
@@ -164,6 +168,8 @@ func checkCommand(c *fsmv1.Command) error {
 		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId))
 	case *fsmv1.Command_ChangeAuthority:
 		return checkChangeAuthority(kind.ChangeAuthority)
+	case *fsmv1.Command_SetGossipKeys:
+		return checkGossipKeys(kind.SetGossipKeys)
 	}
 	return nil
 }

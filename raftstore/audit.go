@@ -34,6 +34,7 @@ const (
 	auditAuthorityPromoted = "authority_promoted"
 	auditAuthorityDropped  = "authority_dropped"
 	auditLearnedOfRemoval  = "removal_learned" // by the node that was removed
+	auditGossipRotation    = "gossip_rotation_ordered"
 )
 
 // asker is who asked for what a node does.

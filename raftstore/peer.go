@@ -30,6 +30,8 @@ const (
 	methodRenew     = 9
 	methodRevoke    = 10
 	methodRotate    = 14
+
+	methodRotateGossip = 15
 )
 
 // bodyBytesMax bounds the body of a request by its method, before it is read: a
@@ -129,6 +131,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodRotate:
 		return answer(body, &peerv1.RotateAuthorityRequest{}, func(*peerv1.RotateAuthorityRequest) (*peerv1.RotateAuthorityResponse, error) {
 			return &peerv1.RotateAuthorityResponse{}, n.beginRotation(ctx)
+		})
+	case methodRotateGossip:
+		return answer(body, &peerv1.RotateGossipKeyRequest{}, func(*peerv1.RotateGossipKeyRequest) (*peerv1.RotateGossipKeyResponse, error) {
+			return &peerv1.RotateGossipKeyResponse{}, n.orderGossipRotation(ctx)
 		})
 	case methodRemove:
 		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
@@ -248,6 +254,8 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		DiskLow:       n.disk.Low(),
 		LastLogIndex:  n.raft.LastIndex(),
 		LostLeader:    n.lostLeader(),
+
+		GossipKeysIndex: n.gossipKeysIndex(),
 	}
 	n.tellAuthorities(resp)
 	return resp, nil

@@ -35,6 +35,8 @@ type peerHealth struct {
 	Authorities []authority.Pin
 	Issuer      authority.Pin
 
+	GossipKeysIndex uint64 // see Node.gossipKeysIndex
+
 	Accused bool // of having another state than a quorum, and reported
 }
 
@@ -57,6 +59,7 @@ func (p *peers) seen(id string, voter bool, resp *peerv1.ProbeResponse, applied 
 	h.DiskFreeBytes = resp.GetDiskFreeBytes()
 	h.DiskLow = voter && resp.GetDiskLow()
 	h.Authorities, h.Issuer = authoritiesOf(resp)
+	h.GossipKeysIndex = resp.GetGossipKeysIndex()
 	switch {
 	case h.AppliedIndex+caughtUpLag < applied:
 		h.CaughtUp = time.Time{}

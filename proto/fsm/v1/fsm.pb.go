@@ -257,6 +257,8 @@ type Command struct {
 	//	*Command_InitCluster
 	//	*Command_RevokeJoinToken
 	//	*Command_RecordOpening
+	//	*Command_SetGossipKeys
+	//	*Command_RotateGossipKey
 	//	*Command_ChangeAuthority
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -411,6 +413,24 @@ func (x *Command) GetRecordOpening() *RecordOpening {
 	return nil
 }
 
+func (x *Command) GetSetGossipKeys() *SetGossipKeys {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_SetGossipKeys); ok {
+			return x.SetGossipKeys
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRotateGossipKey() *RotateGossipKey {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RotateGossipKey); ok {
+			return x.RotateGossipKey
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetChangeAuthority() *ChangeAuthority {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_ChangeAuthority); ok {
@@ -464,6 +484,14 @@ type Command_RecordOpening struct {
 	RecordOpening *RecordOpening `protobuf:"bytes,25,opt,name=record_opening,json=recordOpening,proto3,oneof"`
 }
 
+type Command_SetGossipKeys struct {
+	SetGossipKeys *SetGossipKeys `protobuf:"bytes,32,opt,name=set_gossip_keys,json=setGossipKeys,proto3,oneof"`
+}
+
+type Command_RotateGossipKey struct {
+	RotateGossipKey *RotateGossipKey `protobuf:"bytes,33,opt,name=rotate_gossip_key,json=rotateGossipKey,proto3,oneof"`
+}
+
 type Command_ChangeAuthority struct {
 	ChangeAuthority *ChangeAuthority `protobuf:"bytes,34,opt,name=change_authority,json=changeAuthority,proto3,oneof"`
 }
@@ -487,6 +515,10 @@ func (*Command_InitCluster) isCommand_Kind() {}
 func (*Command_RevokeJoinToken) isCommand_Kind() {}
 
 func (*Command_RecordOpening) isCommand_Kind() {}
+
+func (*Command_SetGossipKeys) isCommand_Kind() {}
+
+func (*Command_RotateGossipKey) isCommand_Kind() {}
 
 func (*Command_ChangeAuthority) isCommand_Kind() {}
 
@@ -1462,6 +1494,116 @@ func (x *RecordOpening) GetCounter() uint64 {
 	return 0
 }
 
+// SetGossipKeys replaces the keys that the cluster's gossip is encrypted with.
+type SetGossipKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The index of the entry that has changed them last, 0 where there are none.
+	Replaces uint64 `protobuf:"varint,1,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// One or two keys of 32 bytes, the older first. All of them decrypt.
+	Keys [][]byte `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The place among them of the one that encrypts.
+	Primary uint32 `protobuf:"varint,3,opt,name=primary,proto3" json:"primary,omitempty"`
+	// When the newest was made, by the leader's clock.
+	MadeUnixMs    int64 `protobuf:"varint,4,opt,name=made_unix_ms,json=madeUnixMs,proto3" json:"made_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetGossipKeys) Reset() {
+	*x = SetGossipKeys{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetGossipKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetGossipKeys) ProtoMessage() {}
+
+func (x *SetGossipKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetGossipKeys.ProtoReflect.Descriptor instead.
+func (*SetGossipKeys) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetGossipKeys) GetReplaces() uint64 {
+	if x != nil {
+		return x.Replaces
+	}
+	return 0
+}
+
+func (x *SetGossipKeys) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *SetGossipKeys) GetPrimary() uint32 {
+	if x != nil {
+		return x.Primary
+	}
+	return 0
+}
+
+func (x *SetGossipKeys) GetMadeUnixMs() int64 {
+	if x != nil {
+		return x.MadeUnixMs
+	}
+	return 0
+}
+
+// RotateGossipKey says that the newest gossip key is to be replaced.
+type RotateGossipKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKey) Reset() {
+	*x = RotateGossipKey{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKey) ProtoMessage() {}
+
+func (x *RotateGossipKey) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKey.ProtoReflect.Descriptor instead.
+func (*RotateGossipKey) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
+}
+
 // State is the record of the database that goes with its other records: it is
 // written in the same database transaction.
 type State struct {
@@ -1490,7 +1632,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1644,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1657,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *State) GetIndex() uint64 {
@@ -1615,7 +1757,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1769,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1782,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -1685,7 +1827,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1839,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1852,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SnapshotHeader) GetClusterId() string {
@@ -1783,7 +1925,7 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x1aspireraft/fsm/v1/fsm.proto\x12\x10spireraft.fsm.v1\"@\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\x92\a\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xae\b\n" +
 	"\aCommand\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -1800,7 +1942,9 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"removeNode\x12B\n" +
 	"\finit_cluster\x18\x17 \x01(\v2\x1d.spireraft.fsm.v1.InitClusterH\x00R\vinitCluster\x12O\n" +
 	"\x11revoke_join_token\x18\x18 \x01(\v2!.spireraft.fsm.v1.RevokeJoinTokenH\x00R\x0frevokeJoinToken\x12H\n" +
-	"\x0erecord_opening\x18\x19 \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpening\x12N\n" +
+	"\x0erecord_opening\x18\x19 \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpening\x12I\n" +
+	"\x0fset_gossip_keys\x18  \x01(\v2\x1f.spireraft.fsm.v1.SetGossipKeysH\x00R\rsetGossipKeys\x12O\n" +
+	"\x11rotate_gossip_key\x18! \x01(\v2!.spireraft.fsm.v1.RotateGossipKeyH\x00R\x0frotateGossipKey\x12N\n" +
 	"\x10change_authority\x18\" \x01(\v2!.spireraft.fsm.v1.ChangeAuthorityH\x00R\x0fchangeAuthorityB\x06\n" +
 	"\x04kind\"\x92\x02\n" +
 	"\vTransaction\x12#\n" +
@@ -1879,7 +2023,14 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\rRecordOpening\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x18\n" +
-	"\acounter\x18\x03 \x01(\x04R\acounter\"\xa4\x03\n" +
+	"\acounter\x18\x03 \x01(\x04R\acounter\"{\n" +
+	"\rSetGossipKeys\x12\x1a\n" +
+	"\breplaces\x18\x01 \x01(\x04R\breplaces\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x18\n" +
+	"\aprimary\x18\x03 \x01(\rR\aprimary\x12 \n" +
+	"\fmade_unix_ms\x18\x04 \x01(\x03R\n" +
+	"madeUnixMs\"\x11\n" +
+	"\x0fRotateGossipKey\"\xa4\x03\n" +
 	"\x05State\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1a\n" +
@@ -1925,7 +2076,7 @@ func file_spireraft_fsm_v1_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_spireraft_fsm_v1_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(Write_Kind)(0),           // 0: spireraft.fsm.v1.Write.Kind
 	(Patch_Target)(0),         // 1: spireraft.fsm.v1.Patch.Target
@@ -1948,9 +2099,11 @@ var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(*ChangeAuthority)(nil),   // 18: spireraft.fsm.v1.ChangeAuthority
 	(*RevokeJoinToken)(nil),   // 19: spireraft.fsm.v1.RevokeJoinToken
 	(*RecordOpening)(nil),     // 20: spireraft.fsm.v1.RecordOpening
-	(*State)(nil),             // 21: spireraft.fsm.v1.State
-	(*Sum)(nil),               // 22: spireraft.fsm.v1.Sum
-	(*SnapshotHeader)(nil),    // 23: spireraft.fsm.v1.SnapshotHeader
+	(*SetGossipKeys)(nil),     // 21: spireraft.fsm.v1.SetGossipKeys
+	(*RotateGossipKey)(nil),   // 22: spireraft.fsm.v1.RotateGossipKey
+	(*State)(nil),             // 23: spireraft.fsm.v1.State
+	(*Sum)(nil),               // 24: spireraft.fsm.v1.Sum
+	(*SnapshotHeader)(nil),    // 25: spireraft.fsm.v1.SnapshotHeader
 }
 var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	5,  // 0: spireraft.fsm.v1.Command.transaction:type_name -> spireraft.fsm.v1.Transaction
@@ -1963,21 +2116,23 @@ var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	17, // 7: spireraft.fsm.v1.Command.init_cluster:type_name -> spireraft.fsm.v1.InitCluster
 	19, // 8: spireraft.fsm.v1.Command.revoke_join_token:type_name -> spireraft.fsm.v1.RevokeJoinToken
 	20, // 9: spireraft.fsm.v1.Command.record_opening:type_name -> spireraft.fsm.v1.RecordOpening
-	18, // 10: spireraft.fsm.v1.Command.change_authority:type_name -> spireraft.fsm.v1.ChangeAuthority
-	6,  // 11: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
-	7,  // 12: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
-	8,  // 13: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
-	9,  // 14: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
-	0,  // 15: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
-	10, // 16: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
-	1,  // 17: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
-	2,  // 18: spireraft.fsm.v1.ChangeAuthority.step:type_name -> spireraft.fsm.v1.ChangeAuthority.Step
-	22, // 19: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	21, // 10: spireraft.fsm.v1.Command.set_gossip_keys:type_name -> spireraft.fsm.v1.SetGossipKeys
+	22, // 11: spireraft.fsm.v1.Command.rotate_gossip_key:type_name -> spireraft.fsm.v1.RotateGossipKey
+	18, // 12: spireraft.fsm.v1.Command.change_authority:type_name -> spireraft.fsm.v1.ChangeAuthority
+	6,  // 13: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
+	7,  // 14: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
+	8,  // 15: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
+	9,  // 16: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
+	0,  // 17: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
+	10, // 18: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
+	1,  // 19: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
+	2,  // 20: spireraft.fsm.v1.ChangeAuthority.step:type_name -> spireraft.fsm.v1.ChangeAuthority.Step
+	24, // 21: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_fsm_v1_fsm_proto_init() }
@@ -1996,6 +2151,8 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 		(*Command_InitCluster)(nil),
 		(*Command_RevokeJoinToken)(nil),
 		(*Command_RecordOpening)(nil),
+		(*Command_SetGossipKeys)(nil),
+		(*Command_RotateGossipKey)(nil),
 		(*Command_ChangeAuthority)(nil),
 	}
 	file_spireraft_fsm_v1_fsm_proto_msgTypes[4].OneofWrappers = []any{}
@@ -2005,7 +2162,7 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_fsm_v1_fsm_proto_rawDesc), len(file_spireraft_fsm_v1_fsm_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
