@@ -87,6 +87,10 @@ func unknownFields(c *fsmv1.Command) []byte {
 		return kind.RevokeJoinToken.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_RecordOpening:
 		return kind.RecordOpening.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_SetGossipKeys:
+		return kind.SetGossipKeys.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_RotateGossipKey:
+		return kind.RotateGossipKey.ProtoReflect().GetUnknown()
 	}
 	return nil
 }
@@ -160,6 +164,8 @@ func checkCommand(c *fsmv1.Command) error {
 		}
 	case *fsmv1.Command_RecordOpening:
 		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId))
+	case *fsmv1.Command_SetGossipKeys:
+		return checkGossipKeys(kind.SetGossipKeys)
 	}
 	return nil
 }

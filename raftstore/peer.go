@@ -29,6 +29,8 @@ const (
 	methodVouch     = 8
 	methodRenew     = 9
 	methodRevoke    = 10
+
+	methodRotateGossip = 15
 )
 
 // bodyBytesMax bounds the body of a request by its method, before it is read: a
@@ -124,6 +126,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodRevoke:
 		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
 			return &peerv1.RevokeTokenResponse{}, n.handleRevokeToken(ctx, req)
+		})
+	case methodRotateGossip:
+		return answer(body, &peerv1.RotateGossipKeyRequest{}, func(*peerv1.RotateGossipKeyRequest) (*peerv1.RotateGossipKeyResponse, error) {
+			return &peerv1.RotateGossipKeyResponse{}, n.orderGossipRotation(ctx)
 		})
 	case methodRemove:
 		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
@@ -241,6 +247,8 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		DiskLow:       n.disk.Low(),
 		LastLogIndex:  n.raft.LastIndex(),
 		LostLeader:    n.lostLeader(),
+
+		GossipKeysIndex: n.gossipKeysIndex(),
 	}, nil
 }
 
