@@ -76,6 +76,7 @@ type Node struct {
 	rotation    rotation
 	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 
+	removal      removal
 	refusalLines refusalLines
 	retired      sync.Once // writes the audit line of it
 	admitted     bool      // consult has found that the node may start its cluster, or has joined it

@@ -160,7 +160,10 @@ func (n *Node) handleStranger(ctx context.Context, conn *transport.Conn, method 
 		})
 	case methodHello:
 		return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
-			return &peerv1.HelloResponse{Member: len(n.configuration().Servers) > 0}, nil
+			return &peerv1.HelloResponse{
+				Member:        len(n.configuration().Servers) > 0,
+				AskerIsMember: n.isMember(conn.Peer().Node),
+			}, nil
 		})
 	}
 	return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)

@@ -1204,7 +1204,9 @@ func (*HelloRequest) Descriptor() ([]byte, []int) {
 type HelloResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the node belongs to the cluster.
-	Member        bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	Member bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Whether the node that asks does, as far as this one knows.
+	AskerIsMember bool `protobuf:"varint,2,opt,name=asker_is_member,json=askerIsMember,proto3" json:"asker_is_member,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1242,6 +1244,13 @@ func (*HelloResponse) Descriptor() ([]byte, []int) {
 func (x *HelloResponse) GetMember() bool {
 	if x != nil {
 		return x.Member
+	}
+	return false
+}
+
+func (x *HelloResponse) GetAskerIsMember() bool {
+	if x != nil {
+		return x.AskerIsMember
 	}
 	return false
 }
@@ -1408,9 +1417,10 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"0\n" +
 	"\x10AddTokenResponse\x12\x1c\n" +
 	"\tauthority\x18\x01 \x01(\fR\tauthority\"\x0e\n" +
-	"\fHelloRequest\"'\n" +
+	"\fHelloRequest\"O\n" +
 	"\rHelloResponse\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\bR\x06member\"'\n" +
+	"\x06member\x18\x01 \x01(\bR\x06member\x12&\n" +
+	"\x0fasker_is_member\x18\x02 \x01(\bR\raskerIsMember\"'\n" +
 	"\fVouchRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"'\n" +
 	"\rVouchResponse\x12\x16\n" +
