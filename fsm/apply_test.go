@@ -178,34 +178,44 @@ func invalid(tb testing.TB) map[string]struct {
 		cmd  []byte
 		want error
 	}{
-		"an empty key":                   {w(&fsmv1.Write{Kind: put}), store.ErrInvalid},
-		"a long key":                     {w(&fsmv1.Write{Kind: put, Key: long}), store.ErrTooLarge},
-		"a long value":                   {w(&fsmv1.Write{Kind: put, Key: []byte("k"), Value: make([]byte, store.ValueBytesMax+1)}), store.ErrTooLarge},
-		"a write of no kind":             {w(&fsmv1.Write{Key: []byte("k")}), store.ErrInvalid},
-		"a write of another kind":        {w(&fsmv1.Write{Kind: 257, Key: []byte("k")}), store.ErrInvalid},
-		"a delete with a value":          {w(&fsmv1.Write{Kind: fsmv1.Write_KIND_DELETE, Key: []byte("k"), Value: []byte("v")}), store.ErrInvalid},
-		"two writes of one key":          {w(&fsmv1.Write{Kind: put, Key: []byte("k")}, &fsmv1.Write{Kind: put, Key: []byte("k")}), store.ErrInvalid},
-		"writes out of order":            {w(&fsmv1.Write{Kind: put, Key: []byte("l")}, &fsmv1.Write{Kind: put, Key: []byte("k")}), store.ErrInvalid},
-		"a patch of no number":           {w(&fsmv1.Write{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 1}}}), store.ErrInvalid},
-		"a patch behind the end":         {tx(&fsmv1.Transaction{Counters: [][]byte{[]byte("c")}, Writes: []*fsmv1.Write{{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 1, Offset: 1}}}}}), store.ErrInvalid},
-		"a patch of another target":      {tx(&fsmv1.Transaction{Counters: [][]byte{[]byte("c")}, Writes: []*fsmv1.Write{{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 258}}}}}), store.ErrInvalid},
-		"a patch with a huge sequence":   {tx(&fsmv1.Transaction{Counters: [][]byte{[]byte("c")}, Writes: []*fsmv1.Write{{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 1, Sequence: math.MaxUint32}}}}}), store.ErrInvalid},
-		"an empty counter":               {tx(&fsmv1.Transaction{Counters: [][]byte{{}}}), store.ErrInvalid},
-		"a long counter":                 {tx(&fsmv1.Transaction{Raises: []*fsmv1.Raise{{Counter: long}}}), store.ErrTooLarge},
-		"an empty point":                 {tx(&fsmv1.Transaction{Points: []*fsmv1.Point{{}}}), store.ErrInvalid},
-		"too many operations":            {tx(&fsmv1.Transaction{Counters: slices.Repeat([][]byte{[]byte("c")}, store.TxOpsMax+1)}), store.ErrTooLarge},
-		"too many bytes":                 {tx(&fsmv1.Transaction{Points: slices.Repeat([]*fsmv1.Point{{Key: long[1:]}}, store.TxBytesMax/store.KeyBytesMax)}), store.ErrTooLarge},
-		"a field of no level yet":        {marshal(tb, &fsmv1.Command{AckedBelow: 1, Kind: &fsmv1.Command_TermStart{TermStart: &fsmv1.TermStart{}}}), store.ErrInvalid},
-		"a token hash of another size":   {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_AddJoinToken{AddJoinToken: &fsmv1.AddJoinToken{Hash: []byte("short"), ExpiresUnixMs: 1}}}), store.ErrInvalid},
-		"a removed node without an id":   {fsm.EncodeRemoveNode(""), store.ErrInvalid},
-		"a cluster without an instance":  {fsm.EncodeInitCluster("", fsm.Authority{}, "n", "", fsm.KeyHash{}), store.ErrInvalid},
-		"a cluster without a first node": {fsm.EncodeInitCluster("i", fsm.Authority{}, "", "", fsm.KeyHash{}), store.ErrInvalid},
-		"an authority with a huge key":   {fsm.EncodeInitCluster("i", fsm.Authority{Key: make([]byte, 64<<10+1)}, "n", "", fsm.KeyHash{}), store.ErrTooLarge},
-		"a token for a long id":          {fsm.EncodeAddJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), time.UnixMilli(1), time.UnixMilli(0)), store.ErrInvalid},
-		"a token id of another size":     {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: []byte("short")}}}), store.ErrInvalid},
-		"a key hash of another size":     {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{Hash: make([]byte, 32), NodeId: "n", KeyHash: []byte("short")}}}), store.ErrInvalid},
-		"an opening by nobody":           {fsm.EncodeRecordOpening("", "", 1), store.ErrInvalid},
-		"a joining node with a long id":  {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), "", fsm.KeyHash{}, time.UnixMilli(0)), store.ErrInvalid},
+		"an empty key":                    {w(&fsmv1.Write{Kind: put}), store.ErrInvalid},
+		"a long key":                      {w(&fsmv1.Write{Kind: put, Key: long}), store.ErrTooLarge},
+		"a long value":                    {w(&fsmv1.Write{Kind: put, Key: []byte("k"), Value: make([]byte, store.ValueBytesMax+1)}), store.ErrTooLarge},
+		"a write of no kind":              {w(&fsmv1.Write{Key: []byte("k")}), store.ErrInvalid},
+		"a write of another kind":         {w(&fsmv1.Write{Kind: 257, Key: []byte("k")}), store.ErrInvalid},
+		"a delete with a value":           {w(&fsmv1.Write{Kind: fsmv1.Write_KIND_DELETE, Key: []byte("k"), Value: []byte("v")}), store.ErrInvalid},
+		"two writes of one key":           {w(&fsmv1.Write{Kind: put, Key: []byte("k")}, &fsmv1.Write{Kind: put, Key: []byte("k")}), store.ErrInvalid},
+		"writes out of order":             {w(&fsmv1.Write{Kind: put, Key: []byte("l")}, &fsmv1.Write{Kind: put, Key: []byte("k")}), store.ErrInvalid},
+		"a patch of no number":            {w(&fsmv1.Write{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 1}}}), store.ErrInvalid},
+		"a patch behind the end":          {tx(&fsmv1.Transaction{Counters: [][]byte{[]byte("c")}, Writes: []*fsmv1.Write{{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 1, Offset: 1}}}}}), store.ErrInvalid},
+		"a patch of another target":       {tx(&fsmv1.Transaction{Counters: [][]byte{[]byte("c")}, Writes: []*fsmv1.Write{{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 258}}}}}), store.ErrInvalid},
+		"a patch with a huge sequence":    {tx(&fsmv1.Transaction{Counters: [][]byte{[]byte("c")}, Writes: []*fsmv1.Write{{Kind: put, Key: []byte("k......."), Patches: []*fsmv1.Patch{{Target: 1, Sequence: math.MaxUint32}}}}}), store.ErrInvalid},
+		"an empty counter":                {tx(&fsmv1.Transaction{Counters: [][]byte{{}}}), store.ErrInvalid},
+		"a long counter":                  {tx(&fsmv1.Transaction{Raises: []*fsmv1.Raise{{Counter: long}}}), store.ErrTooLarge},
+		"an empty point":                  {tx(&fsmv1.Transaction{Points: []*fsmv1.Point{{}}}), store.ErrInvalid},
+		"too many operations":             {tx(&fsmv1.Transaction{Counters: slices.Repeat([][]byte{[]byte("c")}, store.TxOpsMax+1)}), store.ErrTooLarge},
+		"too many bytes":                  {tx(&fsmv1.Transaction{Points: slices.Repeat([]*fsmv1.Point{{Key: long[1:]}}, store.TxBytesMax/store.KeyBytesMax)}), store.ErrTooLarge},
+		"a field of no level yet":         {marshal(tb, &fsmv1.Command{AckedBelow: 1, Kind: &fsmv1.Command_TermStart{TermStart: &fsmv1.TermStart{}}}), store.ErrInvalid},
+		"a token hash of another size":    {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_AddJoinToken{AddJoinToken: &fsmv1.AddJoinToken{Hash: []byte("short"), ExpiresUnixMs: 1}}}), store.ErrInvalid},
+		"a removed node without an id":    {fsm.EncodeRemoveNode(""), store.ErrInvalid},
+		"a cluster without an instance":   {fsm.EncodeInitCluster("", fsm.Authority{}, "n", "", fsm.KeyHash{}), store.ErrInvalid},
+		"a cluster without a first node":  {fsm.EncodeInitCluster("i", fsm.Authority{}, "", "", fsm.KeyHash{}), store.ErrInvalid},
+		"an authority with a huge key":    {fsm.EncodeInitCluster("i", fsm.Authority{Key: make([]byte, 64<<10+1)}, "n", "", fsm.KeyHash{}), store.ErrTooLarge},
+		"a token for a long id":           {fsm.EncodeAddJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), time.UnixMilli(1), time.UnixMilli(0)), store.ErrInvalid},
+		"a token id of another size":      {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: []byte("short")}}}), store.ErrInvalid},
+		"a key hash of another size":      {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{Hash: make([]byte, 32), NodeId: "n", KeyHash: []byte("short")}}}), store.ErrInvalid},
+		"an opening by nobody":            {fsm.EncodeRecordOpening("", "", 1), store.ErrInvalid},
+		"no step of a rotation":           {fsm.EncodeChangeAuthority(0, []byte("c"), nil), store.ErrInvalid},
+		"an unknown step of a rotation":   {fsm.EncodeChangeAuthority(4, []byte("c"), nil), store.ErrInvalid},
+		"a new authority without a key":   {fsm.EncodeChangeAuthority(fsm.AuthorityAdd, []byte("c"), nil), store.ErrInvalid},
+		"a rotation to nothing":           {fsm.EncodeChangeAuthority(fsm.AuthorityPromote, nil, nil), store.ErrInvalid},
+		"a new authority with a huge key": {fsm.EncodeChangeAuthority(fsm.AuthorityAdd, []byte("c"), make([]byte, 64<<10+1)), store.ErrTooLarge},
+		"a joining node with a long id":   {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), "", fsm.KeyHash{}, time.UnixMilli(0)), store.ErrInvalid},
+		"gossip keys that are none":       {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{}), store.ErrInvalid},
+		"three gossip keys":               {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 2, 3)}), store.ErrInvalid},
+		"the same gossip key twice":       {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 1)}), store.ErrInvalid},
+		"a short gossip key":              {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: [][]byte{{1}}}), store.ErrInvalid},
+		"a gossip key that is not there":  {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1), Primary: 1}), store.ErrInvalid},
 	}
 }
 
@@ -271,6 +281,9 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 		{Kind: &fsmv1.Command_InitCluster{InitCluster: &fsmv1.InitCluster{Instance: "i", NodeId: "n", KeyHash: hash}}},
 		{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: hash[:8]}}},
 		{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{NodeId: "n"}}},
+		{Kind: &fsmv1.Command_ChangeAuthority{ChangeAuthority: &fsmv1.ChangeAuthority{Step: fsmv1.ChangeAuthority_STEP_DROP, Certificate: []byte("c")}}},
+		{Kind: &fsmv1.Command_SetGossipKeys{SetGossipKeys: &fsmv1.SetGossipKeys{Keys: [][]byte{hash}}}},
+		{Kind: &fsmv1.Command_RotateGossipKey{RotateGossipKey: &fsmv1.RotateGossipKey{}}},
 	} {
 		if err := fsm.CheckCommand(marshal(t, c)); err != nil {
 			t.Fatalf("%v: %v", c, err)
@@ -281,7 +294,7 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 			}
 		}
 	}
-	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 10 {
+	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 13 {
 		t.Errorf("there are %d kinds of command: add the new ones above", n)
 	}
 }

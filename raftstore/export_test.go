@@ -75,6 +75,46 @@ func CertificateEnd(n *Node) time.Time {
 	return to
 }
 
+// Authorities are the pins of the authorities that a node trusts, and the one of
+// its certificate.
+func Authorities(n *Node) (roots []string, own string) {
+	for _, pin := range n.own.Roots() {
+		roots = append(roots, pin.String())
+	}
+	return roots, n.own.Issuer().String()
+}
+
+// Rotation is the step that a rotation is at by the state of a node.
+func Rotation(n *Node) RotationStep {
+	a, _, err := n.storedAuthority()
+	if err != nil {
+		return RotationStep(err.Error())
+	}
+	return stepOf(a)
+}
+
+// ReplaceGrace is replaceGrace.
+const ReplaceGrace = replaceGrace
+
+// HoldRenewal keeps a node from renewing its certificate, or not.
+func HoldRenewal(cfg *Config, hold bool) {
+	cfg.beforeRenewal = func() error {
+		if hold {
+			return errors.New("held up by a test")
+		}
+		return nil
+	}
+}
+
+// SetAuthorityLifetime sets the life of the authorities that a node makes.
+func SetAuthorityLifetime(cfg *Config, life time.Duration) { cfg.authorityLifetime = life }
+
+// OwnBundle is the key and certificate of a node.
+func (n *Node) OwnBundle() (*transport.Bundle, error) { return n.own.Load() }
+
+// ClaimOf is what a node claims.
+func (n *Node) ClaimOf() transport.Claim { return n.claim() }
+
 // Forge returns credentials of another node with a key that nobody has admitted,
 // signed by the cluster's authority: what who stole its key can make.
 func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
@@ -104,7 +144,7 @@ func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
+	return c, c.Adopt(chain, authority.Roots{Certificates: [][]byte{ca.Certificate()}}, nil)
 }
 
 // LateWrite is a write through the leader of now whose request is late: it makes
@@ -130,6 +170,28 @@ func (n *Node) LateWrite(p store.Pair) (deliver func(ctx context.Context, to str
 		return errors.New(resp.GetDetail())
 	}, nil
 }
+
+// GossipKeys returns the cluster's gossip keys in the node's state, and the place
+// of the one that encrypts.
+func (n *Node) GossipKeys() (keys [][]byte, primary int, err error) {
+	k, _, err := n.gossipKeys()
+	return k.Keys, k.Primary, err
+}
+
+// GossipMembers are the nodes that a node has heard of by gossip.
+func (n *Node) GossipMembers() []string {
+	var out []string
+	for _, m := range n.gossip.Members() {
+		out = append(out, m.NodeID)
+	}
+	return out
+}
+
+// Instance is that of the cluster in the node's state.
+func (n *Node) Instance() string { return n.machine.Position().Instance }
+
+// SetGossipKeyWait sets how long a rotation waits for servers that are away.
+func (c *Config) SetGossipKeyWait(wait time.Duration) { c.gossipKeyWait = wait }
 
 // RenewFor is what the leader does when a node asks for another certificate.
 func (n *Node) RenewFor(ctx context.Context, node string, request []byte) (any, error) {

@@ -151,6 +151,7 @@ func (n *Node) lead(ctx context.Context) {
 	}
 	n.leadership.announce()
 	n.adoptHistoryBudget(ctx)
+	n.spawn(func(context.Context) { n.turnGossipKeys(ctx) })
 	every(ctx, tendInterval, func() { n.tend(ctx) })
 }
 
@@ -196,7 +197,10 @@ func (n *Node) tend(ctx context.Context) {
 	}
 	wg.Wait()
 	n.judge(servers)
-	n.spawn(n.arrange)
+	n.spawn(func(ctx context.Context) {
+		n.arrange(ctx)
+		n.rotate(ctx)
+	})
 }
 
 // lookAt probes one server and notes what it tells. It returns nil where that is
