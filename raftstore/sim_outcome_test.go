@@ -211,22 +211,3 @@ func TestSim_LateRequestsDoNothing(t *testing.T) {
 		})
 	}
 }
-
-// TestSim_LateRequestsCountUntilSomebodyLooks is the other side: nothing bars a
-// request that comes in time.
-func TestSim_LateRequestsCountUntilSomebodyLooks(t *testing.T) {
-	simulate(t, 71, 3, nil, func(s *sim) {
-		leader := s.elected()
-		n := s.node(s.others(leader)[0])
-		deliver, err := n.LateWrite(store.Pair{Key: []byte("k")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.bounded(electMax, func(ctx context.Context) error { return deliver(ctx, s.name(leader)) }); err != nil {
-			t.Error(err)
-		}
-		if !s.there(n, "k") {
-			t.Error("an acknowledged write is not there")
-		}
-	})
-}
