@@ -31,6 +31,7 @@ const (
 	auditCertRenewed      = "certificate_renewed"
 	auditRenewalRefused   = "renewal_refused"
 	auditGossipRotation   = "gossip_rotation_ordered"
+	auditWordTaken        = "word_taken"      // by a node that was away
 	auditLearnedOfRemoval = "removal_learned" // by the node that was removed
 )
 
