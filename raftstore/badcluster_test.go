@@ -161,7 +161,7 @@ func TestBootstrap_RefusesNodeOfAnotherCluster(t *testing.T) {
 // startOther starts a node of another cluster under the authority of c.
 func (c *cluster) startOther() *raftstore.Node {
 	c.tb.Helper()
-	dir := filepath.Join(c.tb.TempDir(), "node-1")
+	dir := filepath.Join(dataDir(c.tb), "node-1")
 	if _, err := raftstore.Init(dir, otherCluster, "node-1"); err != nil {
 		c.tb.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestJoin_Refuses(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &cluster{tb: t, ca: c.ca, dir: t.TempDir(), address: c.address, adjust: c.adjust}
+			c := &cluster{tb: t, ca: c.ca, dir: dataDir(t), address: c.address, adjust: c.adjust}
 			cfg := c.config("joiner")
 			cfg.Join = tc.join
 			c.openFails(cfg, tc.want, tc.mentions...)

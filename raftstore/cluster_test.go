@@ -64,7 +64,7 @@ func newCluster(tb testing.TB) *cluster {
 		tb.Fatal(err)
 	}
 	return &cluster{
-		tb: tb, ca: ca, dir: tb.TempDir(),
+		tb: tb, ca: ca, dir: dataDir(tb),
 		address: func(string) string { return "127.0.0.1:0" },
 		adjust:  func(*raftstore.Config) {},
 	}
@@ -73,7 +73,7 @@ func newCluster(tb testing.TB) *cluster {
 // startCluster returns a cluster of voters, whose first node leads.
 func startCluster(tb testing.TB, size int, adjust func(*raftstore.Config)) *cluster {
 	tb.Helper()
-	return startClusterIn(tb, tb.TempDir(), size, adjust)
+	return startClusterIn(tb, dataDir(tb), size, adjust)
 }
 
 // startClusterIn is startCluster with the data in dir.

@@ -69,7 +69,7 @@ func TestOwnAuthority_TokensAdmitOneNode(t *testing.T) {
 	c.openFails(c.joinWith("node-3", bound), raftstore.ErrToken, "another node")
 
 	// Without its disk a node is nobody, whatever its name.
-	elsewhere := &cluster{tb: t, ca: c.ca, dir: t.TempDir(), address: c.address, adjust: c.adjust, nodes: c.nodes}
+	elsewhere := &cluster{tb: t, ca: c.ca, dir: dataDir(t), address: c.address, adjust: c.adjust, nodes: c.nodes}
 	wiped := elsewhere.joinWith("node-2", c.token())
 	c.openFails(wiped, raftstore.ErrAlreadyMember, "remove it first")
 
