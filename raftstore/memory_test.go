@@ -9,7 +9,7 @@ import (
 
 // memoryBytesMin is what has to be free in memory for the data of tests to go
 // there: several times what the largest of them writes.
-const memoryBytesMin = 2 << 30
+const memoryBytesMin = 1 << 30
 
 // dataDir returns a directory for the data of nodes. That of tests is in memory,
 // where it can be: they lose no page of the system's cache, so that a disk would

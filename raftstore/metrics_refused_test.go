@@ -1,6 +1,7 @@
 package raftstore_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,7 +19,7 @@ func TestMetrics_CountRefusedConnections(t *testing.T) {
 	addr := c.nodes[0].Addr().String()
 	member := c.admitted("gone")
 	must(t, c.nodes[0].RemoveServer(c.ctx(), "gone"))
-	stranger, foreign := c.intruder("stranger"), newCluster(t).intruder("node-1")
+	stranger := c.intruder("stranger")
 	for _, attempt := range []struct {
 		by   *transport.Transport
 		want error
@@ -26,7 +27,6 @@ func TestMetrics_CountRefusedConnections(t *testing.T) {
 		{stranger, transport.ErrNotAuthorized},
 		{stranger, transport.ErrNotAuthorized},
 		{member, transport.ErrNotAuthorized},
-		{foreign, transport.ErrUntrusted},
 	} {
 		conn, err := attempt.by.DialAddress(c.ctx(), transport.Raft, addr)
 		if err == nil {
@@ -36,6 +36,14 @@ func TestMetrics_CountRefusedConnections(t *testing.T) {
 			t.Errorf("dial: got %v, want %v", err, attempt.want)
 		}
 	}
+	foreign, err := newCluster(t).credentials(clusterID, "stranger").Load()
+	must(t, err)
+	conn, err := tls.Dial("tcp", addr, &tls.Config{
+		Certificates: []tls.Certificate{foreign.Certificate}, NextProtos: []string{transport.Raft.ALPN()},
+		InsecureSkipVerify: true, // it is the node that refuses
+	})
+	must(t, err)
+	defer conn.Close()
 	plain, err := net.Dial("tcp", addr)
 	must(t, err)
 	defer plain.Close()
@@ -45,7 +53,7 @@ func TestMetrics_CountRefusedConnections(t *testing.T) {
 	c.eventually("all are counted", func() error {
 		got := gathered(t, regs["node-1"])
 		var errs []error
-		for reason, want := range map[string]float64{"not_authorized": 2, "removed": 1, "handshake": 1} {
+		for reason, want := range map[string]float64{"not_authorized": 2, "removed": 1, "untrusted": 1, "handshake": 1} {
 			if n := got["spire_raft_connections_refused_total/"+reason]; n != want {
 				errs = append(errs, fmt.Errorf("%s: got %v, want %v", reason, n, want))
 			}
