@@ -19,6 +19,9 @@ func (n *Node) bootstrap(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := n.foundLife(); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
 	f := n.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter,
 		ID:       raft.ServerID(n.id.NodeID),

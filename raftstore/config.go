@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
@@ -30,6 +29,12 @@ type Config struct {
 	// without anybody's doing. The names are of the trust domain
 	// <cluster id>.raft.internal. It is the same for all nodes of a cluster.
 	Credentials transport.Credentials
+
+	// CertificateLifetime is that of the node certificates which this node
+	// issues while it leads a cluster that is its own authority. Each is renewed
+	// when two thirds of it are over. It is between 1 s and 365 days. Zero means
+	// 30 days.
+	CertificateLifetime time.Duration
 
 	// ListenAddress is the host:port for all traffic between nodes but gossip.
 	// Port 0 takes a free one.
@@ -99,10 +104,6 @@ type Config struct {
 
 	// wrapLog is where tests put faults of the disk, see logstore.Options.
 	wrapLog func(logstore.Backend) logstore.Backend
-
-	// leafLifetime is that of the certificates that this node issues. Zero means
-	// authority.LeafLifetime. Tests shorten it.
-	leafLifetime time.Duration
 
 	// beforeApply is where tests hold up the state machine.
 	beforeApply func()
@@ -193,7 +194,7 @@ func (c Config) withDefaults() Config {
 	def(&c.ProgressInterval, time.Second)
 	def(&c.ScrubInterval, time.Hour)
 	def(&c.Disk.ReserveBytes, 256<<20)
-	def(&c.leafLifetime, authority.LeafLifetime)
+	def(&c.CertificateLifetime, 30*24*time.Hour)
 	def(&c.Log.TrailingEntries, 10_240)
 	def(&c.Log.CompactEntries, 8_192)
 	if c.Logger == nil {
@@ -216,6 +217,13 @@ const (
 	// trailingMin keeps a follower that lags a little from being sent a
 	// snapshot that is older than its state: hashicorp/raft does not check.
 	trailingMin = 64
+)
+
+// Bounds of CertificateLifetime. Below the least renewal has no room for a
+// leader's election, and the greatest is well within the life of an authority.
+const (
+	certificateLifetimeMin = time.Second
+	certificateLifetimeMax = 365 * 24 * time.Hour
 )
 
 // Validate reports all that is wrong with c.
@@ -263,6 +271,8 @@ func (c Config) Validate() error {
 	check(t.PromoteAfter > 0, "PromoteAfter %v is negative", t.PromoteAfter)
 	check(t.FreshnessInterval > 0, "FreshnessInterval %v is negative", t.FreshnessInterval)
 	check(c.RequestTimeout > 0, "RequestTimeout %v is negative", c.RequestTimeout)
+	check(c.CertificateLifetime >= certificateLifetimeMin && c.CertificateLifetime <= certificateLifetimeMax,
+		"CertificateLifetime %v is not between %v and %v", c.CertificateLifetime, certificateLifetimeMin, certificateLifetimeMax)
 	check(c.WatchersMax > 0, "WatchersMax %d is negative", c.WatchersMax)
 	check(c.ProgressInterval > 0 && c.ProgressInterval <= store.ProgressIntervalMax,
 		"ProgressInterval %v is not between 0 and %v", c.ProgressInterval, store.ProgressIntervalMax)

@@ -35,6 +35,8 @@ var badConfigs = map[string]struct {
 	"a lease that is too long":      {func(c *raftstore.Config) { c.Timing.LeaderLeaseTimeout = 1001 * time.Millisecond }, "LeaderLeaseTimeout 1.001s"},
 	"a log that is too short":       {func(c *raftstore.Config) { c.Log.TrailingEntries = 63 }, "TrailingEntries 63"},
 	"a negative number of watchers": {func(c *raftstore.Config) { c.WatchersMax = -1 }, "WatchersMax -1"},
+	"certificates that end at once": {func(c *raftstore.Config) { c.CertificateLifetime = 999 * time.Millisecond }, "CertificateLifetime 999ms"},
+	"certificates without an end":   {func(c *raftstore.Config) { c.CertificateLifetime = 366 * 24 * time.Hour }, "CertificateLifetime 8784h"},
 	"a vote before it is earned":    {func(c *raftstore.Config) { c.Timing.PromoteAfter = -1 }, "PromoteAfter -1ns"},
 	"a negative freshness":          {func(c *raftstore.Config) { c.Timing.FreshnessInterval = -1 }, "FreshnessInterval -1ns"},
 	"requests without time":         {func(c *raftstore.Config) { c.RequestTimeout = -1 }, "RequestTimeout -1ns"},
@@ -57,10 +59,11 @@ func goodConfig(t *testing.T) raftstore.Config {
 		Timing: raftstore.Timing{
 			HeartbeatTimeout: time.Second, ElectionTimeout: time.Second, LeaderLeaseTimeout: time.Second,
 		},
-		WatchersMax:      1,
-		ProgressInterval: store.ProgressIntervalMax,
-		ScrubInterval:    -1,
-		Log:              raftstore.LogConfig{TrailingEntries: 64, CompactEntries: 64},
+		CertificateLifetime: time.Second,
+		WatchersMax:         1,
+		ProgressInterval:    store.ProgressIntervalMax,
+		ScrubInterval:       -1,
+		Log:                 raftstore.LogConfig{TrailingEntries: 64, CompactEntries: 64},
 	}
 }
 
@@ -95,10 +98,11 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 			HeartbeatTimeout: time.Millisecond, ElectionTimeout: time.Microsecond, LeaderLeaseTimeout: time.Second,
 			PromoteAfter: -1, FreshnessInterval: -1,
 		},
-		RequestTimeout:   -1,
-		WatchersMax:      -1,
-		ProgressInterval: -1,
-		Log:              raftstore.LogConfig{TrailingEntries: 1},
+		RequestTimeout:      -1,
+		CertificateLifetime: -1,
+		WatchersMax:         -1,
+		ProgressInterval:    -1,
+		Log:                 raftstore.LogConfig{TrailingEntries: 1},
 	}
 	err := cfg.Validate()
 	if err == nil {
@@ -107,7 +111,7 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 	for _, field := range []string{
 		"Dir", "ListenAddress", "AdvertiseAddress", "Bootstrap", "Join.Addresses", "Join.Token", "Gossip.BindAddress",
 		"Gossip.Key", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "PromoteAfter",
-		"FreshnessInterval", "RequestTimeout", "WatchersMax", "ProgressInterval", "Log.TrailingEntries",
+		"FreshnessInterval", "RequestTimeout", "CertificateLifetime", "WatchersMax", "ProgressInterval", "Log.TrailingEntries",
 	} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("the error does not name %s: %v", field, err)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/transport"
 )
@@ -24,6 +26,20 @@ func (n *Node) HasLogEntry(index uint64) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Claim is what the node claims in handshakes.
+func (n *Node) Claim() transport.Claim { return n.claim() }
+
+// ClaimIn is what a node would claim that opened a directory now, but for the
+// opening itself.
+func ClaimIn(dir string) (transport.Claim, error) {
+	id, err1 := identity.Load(dir)
+	l, err2 := life.Open(dir)
+	if err := errors.Join(err1, err2); err != nil {
+		return transport.Claim{}, err
+	}
+	return (&Node{id: id, life: l}).claim(), nil
 }
 
 // WrapLog lets wrap stand between the log store and the disk.
@@ -47,9 +63,6 @@ func (n *Node) Bar(ctx context.Context, nodeID string) error {
 	_, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
 	return err
 }
-
-// SetLeafLifetime sets the life of the certificates that a node issues.
-func SetLeafLifetime(cfg *Config, life time.Duration) { cfg.leafLifetime = life }
 
 // CertificateEnd is when the certificate of a node expires that its cluster has
 // issued.
@@ -89,3 +102,14 @@ func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
 	}
 	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
 }
+
+// RenewFor is what the leader does when a node asks for another certificate.
+func (n *Node) RenewFor(ctx context.Context, node string, request []byte) (any, error) {
+	return n.renewFor(ctx, node, request)
+}
+
+// RefusalLines bounds the lines about refusals.
+type RefusalLines = refusalLines
+
+// Take asks for a line.
+func (l *refusalLines) Take(source string, now time.Time) (uint64, bool) { return l.take(source, now) }

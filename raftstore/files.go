@@ -84,7 +84,7 @@ func (n *Node) checkLog() (err error) {
 	if err := checkEntries(log, at); err != nil {
 		return fmt.Errorf("%s: %w; %s", n.logPath(), err, lostCure)
 	}
-	return nil
+	return n.checkLife(log)
 }
 
 // checkEntries reads the term, the last entry, and all behind the index that the

@@ -17,6 +17,7 @@ import (
 	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/raftstore/internal/raftnet"
 	"github.com/spire-raft/spire-raft/store"
@@ -42,6 +43,7 @@ type Node struct {
 	// gossip, raft with the transport, the clients; then every goroutine; and
 	// then it releases the files, in the reverse order.
 	unlock     func() error
+	life       *life.Life
 	own        *authority.Credentials // nil where the cluster is not its own authority
 	addresses  *addressbook.Book
 	disk       *disk.Watcher
@@ -71,8 +73,11 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
-	admitted    bool // consult has found that the node may start its cluster, or has joined it
-	diverged    atomic.Bool
+
+	refusalLines refusalLines
+	retired      sync.Once // writes the audit line of it
+	admitted     bool      // consult has found that the node may start its cluster, or has joined it
+	diverged     atomic.Bool
 
 	handingOver atomic.Int32 // calls of TransferLeadership under way
 

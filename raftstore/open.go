@@ -14,6 +14,7 @@ import (
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/hclogslog"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
@@ -71,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
 	for _, step := range []func(context.Context) error{
-		n.claimDir, n.findCredentials, n.register, n.openNetwork, n.consult, n.openFiles, n.startRaft,
+		n.claimDir, n.findCredentials, n.register, n.openNetwork, n.consult, n.openFiles, n.beginLife, n.startRaft,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.abandon())
@@ -116,6 +117,9 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if err := checkLeft(dir); err != nil {
 		return err
 	}
+	if n.life, err = life.Open(dir); err != nil {
+		return fmt.Errorf("%w; %s", err, lostCure)
+	}
 	n.log = n.log.With("node", n.id.NodeID)
 	n.addresses = addressbook.Open(dir, n.log)
 	n.disk, err = disk.Watch(disk.Config{
@@ -144,6 +148,7 @@ func (n *Node) openNetwork(ctx context.Context) error {
 		Network:       n.cfg.Network,
 		Identity:      own,
 		Credentials:   n.cfg.Credentials,
+		Claim:         n.claim,
 		Authorize:     n.authorize,
 		Admit:         n.admitPeer,
 		Strangers:     n.own != nil,

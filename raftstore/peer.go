@@ -65,6 +65,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		return nil, err
 	}
 	peer := conn.Peer()
+	ctx = askedBy(ctx, peer.Node, conn.RemoteAddr())
 	if conn.Kind() == transport.Join {
 		return n.handleStranger(ctx, conn, method, body)
 	}
@@ -100,7 +101,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		})
 	case methodRenew:
 		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
-			return n.renewFor(peer.Node, req.GetCertificateRequest())
+			return n.renewFor(ctx, peer.Node, req.GetCertificateRequest())
 		})
 	case methodRevoke:
 		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
@@ -118,6 +119,9 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 // cluster may open.
 func (n *Node) handleStranger(ctx context.Context, conn *transport.Conn, method uint8, body []byte) ([]byte, error) {
 	if err := n.notRemoved(conn.Peer().Node); err != nil {
+		if method == methodJoin && n.raft.State() == raft.Leader {
+			n.auditRefused(ctx, auditJoinRefused, transport.SourceOf(conn.RemoteAddr()), err)
+		}
 		return nil, err
 	}
 	switch method {

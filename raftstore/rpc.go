@@ -53,7 +53,7 @@ func (n *Node) serve(ctx context.Context, kind transport.Kind) {
 func (n *Node) call(ctx context.Context, node string, method uint8, req, resp proto.Message) error {
 	err := roundTrip(func(body []byte) ([]byte, error) { return n.clients.Call(ctx, node, method, body) }, req, resp)
 	if errors.Is(err, ErrRemoved) {
-		n.retire()
+		n.retire(node)
 		return n.explain(err)
 	}
 	return err

@@ -30,11 +30,16 @@ func (s *sim) impersonate(i int) *impostor {
 	s.tb.Helper()
 	name := s.name(i)
 	s.net.Host(name).Start()
+	claim, err := raftstore.ClaimIn(s.configs[i].Dir)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
 	streams, err := transport.Listen(s.ctx, transport.Config{
 		ListenAddress: s.address(name),
 		Network:       s.net.Host(name),
 		Identity:      transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: name},
 		Credentials:   s.credentials(clusterID, name),
+		Claim:         func() transport.Claim { return claim },
 		Authorize:     func(transport.Kind, transport.PeerInfo) error { return errors.New("not to me") },
 		Resolve:       func(_ context.Context, node string) (string, error) { return s.address(node), nil },
 		Log:           slog.New(slog.DiscardHandler),

@@ -544,8 +544,10 @@ type JoinResponse struct {
 	Leader  *Member                `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
 	// The node's certificate, followed by those between it and a root, and the
 	// roots: all as DER. Only with certificate_request.
-	Chain         [][]byte `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
-	Roots         [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	Chain [][]byte `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
+	Roots [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	// The instance of the cluster, with members.
+	Instance      string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -606,6 +608,13 @@ func (x *JoinResponse) GetRoots() [][]byte {
 		return x.Roots
 	}
 	return nil
+}
+
+func (x *JoinResponse) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
 }
 
 // RenewRequest asks the leader for another certificate for the key that the node
@@ -1182,12 +1191,13 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
 	"\adisk_id\x18\x03 \x01(\tR\x06diskId\x12\x17\n" +
 	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12/\n" +
-	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xa2\x01\n" +
+	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xbe\x01\n" +
 	"\fJoinResponse\x123\n" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x121\n" +
 	"\x06leader\x18\x02 \x01(\v2\x19.spireraft.peer.v1.MemberR\x06leader\x12\x14\n" +
 	"\x05chain\x18\x03 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x04 \x03(\fR\x05roots\"?\n" +
+	"\x05roots\x18\x04 \x03(\fR\x05roots\x12\x1a\n" +
+	"\binstance\x18\x06 \x01(\tR\binstance\"?\n" +
 	"\fRenewRequest\x12/\n" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\";\n" +
 	"\rRenewResponse\x12\x14\n" +
