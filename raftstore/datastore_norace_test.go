@@ -11,9 +11,17 @@ import (
 // The race detector watches one run of the suite, the one through all there is:
 // a cache, a follower, a leader. It takes minutes for each of these.
 
-func TestDataStore_ThroughTheLeader(t *testing.T) { dataStore(t, leaderOnly, datastoretest.Run) }
-func TestDataStore_ThroughFollowers(t *testing.T) { dataStore(t, followersOnly, datastoretest.Run) }
+func TestDataStore_ThroughTheLeader(t *testing.T) {
+	t.Parallel()
+	dataStore(t, leaderOnly, datastoretest.Run)
+}
+
+func TestDataStore_ThroughFollowers(t *testing.T) {
+	t.Parallel()
+	dataStore(t, followersOnly, datastoretest.Run)
+}
 
 func TestDataStore_CachedThroughTheLeader(t *testing.T) {
+	t.Parallel()
 	dataStore(t, leaderOnly, datastoretest.RunCached)
 }

@@ -25,5 +25,6 @@ func dataStore(t *testing.T, pick func(c *cluster) []int, suite func(*testing.T,
 }
 
 func TestDataStore_CachedThroughFollowers(t *testing.T) {
+	t.Parallel()
 	dataStore(t, followersOnly, datastoretest.RunCached)
 }

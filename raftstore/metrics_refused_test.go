@@ -14,6 +14,7 @@ import (
 
 // TestMetrics_CountRefusedConnections has peers refused for different reasons.
 func TestMetrics_CountRefusedConnections(t *testing.T) {
+	t.Parallel()
 	regs := make(map[string]*prometheus.Registry)
 	c := startCluster(t, 1, registries(regs))
 	addr := c.nodes[0].Addr().String()
@@ -43,7 +44,7 @@ func TestMetrics_CountRefusedConnections(t *testing.T) {
 		InsecureSkipVerify: true, // it is the node that refuses
 	})
 	must(t, err)
-	defer conn.Close()
+	conn.Close() // the node waits no longer for what else may come
 	plain, err := net.Dial("tcp", addr)
 	must(t, err)
 	defer plain.Close()
