@@ -193,7 +193,7 @@ func TestOpen_RefusesStateOfAnotherCluster(t *testing.T) {
 	c.openFails(cfg, fsm.ErrOtherCluster, `"other"`, clusterID, "put back this server's own data")
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
