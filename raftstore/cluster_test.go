@@ -38,7 +38,7 @@ const rapidChecks = 40
 // defaults sets flags that the command line may set again.
 func defaults() {
 	for name, value := range map[string]int{
-		"test.parallel": testsPerCore * runtime.GOMAXPROCS(0),
+		"test.parallel": testsBesides + runtime.GOMAXPROCS(0),
 		"rapid.checks":  rapidChecks,
 	} {
 		if err := flag.Set(name, strconv.Itoa(value)); err != nil {

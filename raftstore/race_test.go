@@ -5,5 +5,5 @@ package raftstore_test
 // Under the race detector each test takes several times as long.
 const (
 	defaultSchedules = 4
-	testsPerCore     = 1
+	testsBesides     = 0
 )
