@@ -80,8 +80,7 @@ func (n *Node) askWhyRefused(ctx context.Context, node string) {
 	}
 	client := rpc.NewClient(conn, rpcConfig)
 	defer client.Close()
-	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodHello, body) }
-	if err := roundTrip(send, &peerv1.HelloRequest{}, &peerv1.HelloResponse{}); errors.Is(err, ErrRemoved) {
+	if err := roundTrip(callOf(ctx, client), methodHello, &peerv1.HelloRequest{}, &peerv1.HelloResponse{}); errors.Is(err, ErrRemoved) {
 		n.retire(node)
 	}
 }
