@@ -2,6 +2,7 @@ package raftstore_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -42,15 +43,15 @@ const (
 	peerMethods    = 24 // the same
 )
 
-// raftMessages are the messages that each type of frame of raft has; types that
+// frameMessages are the messages that each type of frame of raft has; types that
 // are not named get any message.
-var raftMessages = map[byte]protoreflect.Name{
+var frameMessages = map[byte]protoreflect.Name{
 	1: "AppendEntriesRequest", 2: "AppendEntriesResponse", 3: "VoteRequest", 4: "VoteRequest", 5: "VoteResponse",
 	6: "TimeoutNowRequest", 8: "SnapshotBegin", 9: "SnapshotChunk", 10: "SnapshotEnd",
 }
 
-// peerMessages is the same for the methods of peers.
-var peerMessages = map[byte]protoreflect.Name{
+// methodMessages is the same for the methods of peers.
+var methodMessages = map[byte]protoreflect.Name{
 	methodPropose: "ProposeRequest", 2: "ReadIndexRequest", methodProbe: "ProbeRequest", methodJoin: "JoinRequest",
 	methodRemove: "RemoveRequest", 6: "AddTokenRequest", methodVouch: "VouchRequest", 9: "RenewRequest", 10: "RevokeTokenRequest",
 }
@@ -82,7 +83,7 @@ func (m *evilMouth) frame(kind transport.Kind) []byte {
 
 func (m *evilMouth) raftFrame() []byte {
 	typ := byte(m.IntN(raftFrameTypes))
-	body := m.message(raftv1.File_spireraft_raft_v1_raft_proto, raftMessages[typ])
+	body := m.message(raftv1.File_spireraft_raft_v1_raft_proto, frameMessages[typ])
 	b := binary.BigEndian.AppendUint32(nil, uint32(1+len(body)))
 	return append(append(b, typ), body...)
 }
@@ -90,7 +91,7 @@ func (m *evilMouth) raftFrame() []byte {
 func (m *evilMouth) peerFrame() []byte {
 	const requestFrame = 1
 	method := byte(m.IntN(peerMethods))
-	body := m.message(peerv1.File_spireraft_peer_v1_peer_proto, peerMessages[method])
+	body := m.message(peerv1.File_spireraft_peer_v1_peer_proto, methodMessages[method])
 	frame := byte(requestFrame)
 	if m.IntN(8) == 0 {
 		frame = byte(m.IntN(6))
@@ -210,8 +211,8 @@ func (m *evilMouth) random(n int) []byte {
 // transaction is what a member may do.
 func (m *evilMouth) transaction() []byte {
 	in := &txn.Intent{}
-	for range 1 + m.IntN(3) {
-		key := append([]byte(evilID+"/"), byte('a'+m.IntN(20)))
+	for i := range 1 + m.IntN(3) {
+		key := fmt.Appendf(nil, "%s/%d%d", evilID, i, m.IntN(8)) // in order
 		in.Writes = append(in.Writes, txn.Write{Kind: store.EventPut, Key: key, Value: m.random(m.IntN(1000))})
 	}
 	b, err := fsm.EncodeTransaction(in)
