@@ -70,7 +70,7 @@ func (m *evilMouth) frame(kind transport.Kind) []byte {
 	} else {
 		b = m.peerFrame()
 	}
-	for m.IntN(2) == 0 {
+	for m.IntN(3) == 0 {
 		b = m.mutate(b)
 	}
 	if len(m.sent) < 200 {
