@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
 )
@@ -60,7 +61,11 @@ func (n *Node) showWord(ctx context.Context, node string, index uint64) error {
 	if err != nil {
 		return err
 	}
-	ca, instance, err := n.authority()
+	a, instance, err := n.authority()
+	if err != nil {
+		return err
+	}
+	ca, err := authority.OpenCA(a.Certificate, a.Key)
 	if err != nil {
 		return err
 	}
@@ -116,11 +121,11 @@ func (n *Node) needsWord(peer transport.PeerInfo) error {
 
 // checkWord returns a word if it is for the peer that shows it, and counts now.
 func (n *Node) checkWord(peer transport.PeerInfo, req *peerv1.WordRequest, now time.Time) (*peerv1.Word, error) {
-	ca, instance, err := n.authority()
+	a, instance, err := n.authority()
 	if err != nil {
 		return nil, err
 	}
-	if err := ca.CheckWord(req.GetWord(), req.GetSignature()); err != nil {
+	if err := authority.CheckWord(rootsOf(a), req.GetWord(), req.GetSignature()); err != nil {
 		return nil, err
 	}
 	w := new(peerv1.Word)

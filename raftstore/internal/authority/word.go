@@ -4,7 +4,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
+	"fmt"
 )
 
 // wordPrefix keeps a word apart from whatever else the key signs: a certificate
@@ -16,18 +18,25 @@ func wordDigest(word []byte) []byte {
 	return sum[:]
 }
 
-// SignWord signs what the cluster says, for [CA.CheckWord].
+// SignWord signs what the cluster says, for [CheckWord].
 func (ca *CA) SignWord(word []byte) ([]byte, error) {
 	return ecdsa.SignASN1(rand.Reader, ca.key, wordDigest(word))
 }
 
-// errNotSigned: a word is not of this authority.
+// errNotSigned: a word is of no authority that is trusted.
 var errNotSigned = errors.New("the cluster's authority has not signed this")
 
-// CheckWord returns an error unless the authority has signed a word.
-func (ca *CA) CheckWord(word, signature []byte) error {
-	if !ecdsa.VerifyASN1(&ca.key.PublicKey, wordDigest(word), signature) {
-		return errNotSigned
+// CheckWord returns an error unless one of the authorities has signed a word.
+func CheckWord(trusted Roots, word, signature []byte) error {
+	for _, der := range trusted.Certificates {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("certificate of the authority: %w", err)
+		}
+		key, ok := cert.PublicKey.(*ecdsa.PublicKey)
+		if ok && ecdsa.VerifyASN1(key, wordDigest(word), signature) {
+			return nil
+		}
 	}
-	return nil
+	return errNotSigned
 }
