@@ -10,8 +10,9 @@ import (
 // put, by bucket and key, and the keys that were deleted. It takes one writer;
 // a copy is for readers.
 type layer struct {
-	trees [bucketConfiguration]*tree
-	bytes int // what it costs, see itemCost
+	trees   [bucketConfiguration]*tree
+	bytes   int    // what it costs, see itemCost
+	largest uint64 // bytes of the largest record that ever was in it, with its key
 }
 
 // tree is a bucket's share of a layer.
@@ -54,11 +55,14 @@ func (l *layer) put(id bucketID, key, record []byte) {
 		}
 	}
 	l.bytes += itemCost + len(key) + len(record)
+	if record != nil {
+		l.largest = max(l.largest, uint64(len(key)+len(record)))
+	}
 }
 
 // copy returns the layer as it is now, for readers.
 func (l *layer) copy() *layer {
-	c := &layer{bytes: l.bytes}
+	c := &layer{bytes: l.bytes, largest: l.largest}
 	for id := range l.trees {
 		c.trees[id] = l.trees[id].IsoCopy()
 	}

@@ -61,6 +61,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		observed: make(chan raft.Observation, 16),
 		started:  make(chan struct{}),
 		changes:  make(chan struct{}, 1),
+		logGrew:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
@@ -122,6 +123,8 @@ func (n *Node) claimDir(context.Context) (err error) {
 		Dir:          dir,
 		ReserveBytes: n.cfg.Disk.ReserveBytes,
 		Free:         n.cfg.Disk.Free,
+		Files:        []func() (uint64, error){n.logRoom, n.stateRoom},
+		OnChange:     func(bool, uint64) { n.compactSoon() },
 		Log:          n.log,
 	})
 	return err
@@ -202,14 +205,14 @@ func (n *Node) startGossip() (err error) {
 // startRaft starts raft and everything that serves it.
 func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
-	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
+	n.snapshots = newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = n.newRaftTransport()
-	marks := &commitMarks{Store: n.logs}
+	marks := &commitMarks{Store: n.logs, before: n.appended}
 	n.entries, err = raft.NewLogCache(logCacheEntries, marks)
 	if err != nil {
 		return err
 	}
-	n.raft, err = newRaft(n.raftConfig(log), n.machine, n.entries, n.logs, snapshots, n.raftNet)
+	n.raft, err = newRaft(n.raftConfig(log), n.machine, n.entries, n.logs, n.snapshots, n.raftNet)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), n.raftNet.Close())
 	}
