@@ -20,6 +20,7 @@ type sizes struct {
 	entries []uint32   // of consecutive indexes
 	sum     uint64     // of entries
 	before  uint64     // bytes of entries before first, where the log has a gap
+	gap     uint64     // where that begins
 	largest uint32     // entry that ever was in the log since it was opened
 }
 
@@ -37,7 +38,9 @@ func (s *sizes) stored(logs []*raft.Log) {
 func (s *sizes) add(index uint64, size uint32) {
 	s.cut(index)
 	if index != s.first+uint64(len(s.entries)) {
-		s.before += s.sum
+		if len(s.entries) > 0 {
+			s.before, s.gap = s.before+s.sum, s.first+uint64(len(s.entries))
+		}
 		s.first, s.entries, s.sum = index, s.entries[:0], 0
 	}
 	s.entries = append(s.entries, size)
@@ -59,13 +62,13 @@ func (s *sizes) cut(index uint64) {
 func (s *sizes) deleted(first, last uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if first < s.first && last+1 >= s.first {
+	if first < s.gap && last+1 >= s.gap { // raft deletes the beginning or the end
 		s.before = 0
 	}
 	end := s.first + uint64(len(s.entries))
 	switch {
 	case last < s.first || first >= end:
-	case first > s.first: // raft deletes the beginning or the end
+	case first > s.first:
 		s.cut(first)
 	default:
 		drop := min(last+1, end) - s.first
