@@ -126,3 +126,23 @@ func TestReusable_LargerRecords(t *testing.T) {
 		t.Errorf("%d bytes are reusable for records of 1 MiB, and %d for smaller ones", got, small)
 	}
 }
+
+// TestFlush_DeletesBetweenLargeRecordsTakeLittleSpace deletes every other record.
+// Those that stay are written to other places, since they share pages with those
+// that go, but not all at once: what is free by then takes the next ones.
+func TestFlush_DeletesBetweenLargeRecordsTakeLittleSpace(t *testing.T) {
+	opts := options(t.TempDir())
+	opts.FlushBytes = 512 << 10
+	m := openWith(t, opts)
+	apply(t, m, fsm.EncodeSetHistoryBudget(1))
+	const objects = 200
+	putMany(t, m, 0, objects)
+	before := fileBytes(t, m)
+	for i := 0; i < objects; i += 2 {
+		apply(t, m, writes(t, del(fmt.Sprintf("k%05d", i))))
+	}
+	flush(t, m)
+	if grown := fileBytes(t, m) - before; grown > objects*spaceValue/4 {
+		t.Errorf("the file has grown by %d bytes", grown)
+	}
+}

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	smallDiskBytes   = 112 << 20
-	smallDiskReserve = 20 << 20
+	smallDiskBytes   = 96 << 20
+	smallDiskReserve = 24 << 20
 )
 
 // onSmallDisk gives each node a disk of smallDiskBytes that nothing but its own
@@ -58,13 +58,13 @@ func goesOn(c *cluster, n *raftstore.Node, pair store.Pair) {
 }
 
 // TestSpace_OneObjectIsOverwritten writes one large object again and again, as a
-// server does with its bundle, twice what the disk holds in all: the log
+// server does with its bundle, half as much again as the disk holds in all: the log
 // must not grow with what was written, only with what is stored.
 func TestSpace_OneObjectIsOverwritten(t *testing.T) {
 	c, n := onSmallDisks(t, nil)
-	pair := store.Pair{Key: []byte("bundle"), Value: value(400_000)}
+	pair := store.Pair{Key: []byte("bundle"), Value: value(100_000)}
 	refused := 0
-	for i := range 2 * smallDiskBytes / len(pair.Value) {
+	for i := range 3 * smallDiskBytes / 2 / len(pair.Value) {
 		_, err := n.Put(c.ctx(), pair)
 		if errors.Is(err, store.ErrNoSpace) && i > 0 {
 			refused++
@@ -86,12 +86,12 @@ func TestSpace_DeletesMakeRoom(t *testing.T) {
 	c, n := onSmallDisks(t, func(cfg *raftstore.Config) {
 		cfg.Log = raftstore.LogConfig{TrailingEntries: shortTrailing, CompactEntries: shortTrailing}
 	})
-	filled := fill(c, n, 200_000)
+	filled := fill(c, n, 100_000)
 	if _, _, err := n.Delete(c.ctx(), store.Prefix([]byte("k"))); err != nil {
 		t.Fatal(err)
 	}
-	goesOn(c, n, store.Pair{Key: []byte("k"), Value: value(200_000)})
-	if again := fill(c, n, 200_000); again < filled/2 {
+	goesOn(c, n, store.Pair{Key: []byte("k"), Value: value(100_000)})
+	if again := fill(c, n, 100_000); again < filled/2 {
 		t.Errorf("%d objects had room at first, %d when they were deleted", filled, again)
 	}
 }
