@@ -31,13 +31,14 @@ type logBounds struct {
 }
 
 // logBounds returns the configured bounds, or less where the disk is small. Where
-// it is low there is nothing to spare for followers that lag: they are sent the
-// state.
+// it is about to be low there is nothing to spare for followers that lag: they are
+// sent the state.
 func (n *Node) logBounds() logBounds {
-	if n.disk.Low() {
-		return logBounds{}
+	free := n.disk.Free()
+	if reserve := n.cfg.Disk.ReserveBytes; free < 2*reserve {
+		return logBounds{compact: min(n.cfg.Log.CompactBytes, reserve/logShare)}
 	}
-	share := (n.disk.Free() + n.logs.Bytes()) / logShare
+	share := (free + n.logs.Bytes()) / logShare
 	return logBounds{trailing: min(n.cfg.Log.TrailingBytes, share), compact: min(n.cfg.Log.CompactBytes, share)}
 }
 

@@ -161,7 +161,8 @@ type Timing struct {
 
 // LogConfig bounds the replicated log on disk, in entries and in bytes: the bound
 // that is reached first counts. On a small disk fewer bytes are kept, a 16th of
-// what is free, and where it is low none but the last 64 entries.
+// what is free, and where less than twice the reserve is free none but the last 64
+// entries.
 type LogConfig struct {
 	// TrailingEntries are kept behind the applied state, so that a follower
 	// that lags by less needs no snapshot. At least 64; zero means 10,240.

@@ -13,12 +13,13 @@ import (
 )
 
 const (
-	smallDiskBytes   = 96 << 20
-	smallDiskReserve = 24 << 20
+	smallDiskBytes   = 112 << 20
+	smallDiskReserve = 40 << 20
 )
 
 // onSmallDisk gives each node a disk of smallDiskBytes that nothing but its own
-// files uses. bbolt makes them larger by 16 MiB at a time, and all of that counts.
+// files uses. bbolt makes either larger by 16 MiB at a time, and all of that
+// counts, so that the reserve has to be larger than twice as much.
 func onSmallDisk(cfg *raftstore.Config) {
 	cfg.HistoryBytesMax = 1 << 20
 	cfg.Disk = raftstore.DiskConfig{ReserveBytes: smallDiskReserve, Free: func(dir string) (uint64, error) {
