@@ -50,6 +50,9 @@ func (n *Node) authorize(kind transport.Kind, peer transport.PeerInfo) error {
 	if err := n.notRemoved(peer.Node); err != nil {
 		return err
 	}
+	if err := n.sameLife(peer); err != nil {
+		return err
+	}
 	if err := n.checkKey(peer); err != nil {
 		return err
 	}
@@ -60,8 +63,8 @@ func (n *Node) authorize(kind transport.Kind, peer transport.PeerInfo) error {
 	return nil
 }
 
-// checkKey returns ErrNotMember where a node was admitted with another key than
-// it shows.
+// checkKey returns ErrNotMember where a node was admitted with another disk or
+// key than it shows.
 func (n *Node) checkKey(peer transport.PeerInfo) error {
 	view, err := n.machine.View()
 	if err != nil {
@@ -162,7 +165,7 @@ func (n *Node) cutOff(before map[string]bool) map[string]bool {
 		now[node] = true
 		return before[node]
 	}
-	n.transport.CloseWhere(func(kind transport.Kind, peer transport.Identity) bool {
+	n.transport.CloseWhere(func(kind transport.Kind, peer transport.PeerInfo) bool {
 		return kind != transport.Join && doomed(peer.Node)
 	})
 	n.clients.DropWhere(doomed)

@@ -34,10 +34,16 @@ const (
 // with a certificate of the cluster. It lets everybody in.
 func (c *cluster) intruder(node string) *transport.Transport {
 	c.tb.Helper()
+	return c.intruderClaiming(node, transport.Claim{Instance: c.nodes[0].Claim().Instance, Disk: "d"})
+}
+
+func (c *cluster) intruderClaiming(node string, claim transport.Claim) *transport.Transport {
+	c.tb.Helper()
 	t, err := transport.Listen(c.ctx(), transport.Config{
 		ListenAddress: "127.0.0.1:0",
 		Identity:      transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: node},
 		Credentials:   c.credentials(clusterID, node),
+		Claim:         func() transport.Claim { return claim },
 		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve: func(_ context.Context, node string) (string, error) {
 			i := slices.IndexFunc(c.nodes, func(n *raftstore.Node) bool { return n.Status().NodeID == node })

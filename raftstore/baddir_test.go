@@ -113,6 +113,20 @@ var badDirs = map[string]struct {
 		store.ErrCorrupt, []string{"raft.db", "CurrentTerm", rejoinCure},
 	},
 
+	"whose life was lost": {
+		func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "life.json"))) },
+		store.ErrCorrupt, []string{"life.json is lost", "put back the files that belong together", rejoinCure},
+	},
+	"whose life is truncated": {
+		func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, "life.json"), 30)) },
+		store.ErrCorrupt, []string{"life.json", rejoinCure},
+	},
+	"that has lost its data": {
+		func(t *testing.T, dir string) {
+			must(t, errors.Join(os.Remove(filepath.Join(dir, "raft.db")), os.Remove(filepath.Join(dir, "state.db"))))
+		},
+		nil, []string{"Join"},
+	},
 	"whose log was lost": {
 		func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "raft.db"))) },
 		store.ErrCorrupt, []string{"raft.db is lost", rejoinCure},

@@ -8,7 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
+	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
@@ -30,6 +30,12 @@ type Config struct {
 	// without anybody's doing. The names are of the trust domain
 	// <cluster id>.raft.internal. It is the same for all nodes of a cluster.
 	Credentials transport.Credentials
+
+	// CertificateLifetime is that of the node certificates which this node
+	// issues while it leads a cluster that is its own authority. Each is renewed
+	// when two thirds of it are over. It is between 1 s and 365 days. Zero means
+	// 30 days.
+	CertificateLifetime time.Duration
 
 	// ListenAddress is the host:port for all traffic between nodes but gossip.
 	// Port 0 takes a free one.
@@ -100,16 +106,15 @@ type Config struct {
 	// wrapLog is where tests put faults of the disk, see logstore.Options.
 	wrapLog func(logstore.Backend) logstore.Backend
 
-	// leafLifetime is that of the certificates that this node issues. Zero means
-	// authority.LeafLifetime. Tests shorten it.
-	leafLifetime time.Duration
+	// gossipKeyWait is that of the constant. Zero means it. Tests shorten it.
+	gossipKeyWait time.Duration
 
 	// beforeApply is where tests hold up the state machine.
 	beforeApply func()
 }
 
-// GossipConfig says how a node gossips. Packets are encrypted with Key and
-// labelled with the cluster id.
+// GossipConfig says how a node gossips. What it sends is encrypted, and labelled
+// with the cluster id.
 type GossipConfig struct {
 	// BindAddress is the host:port to listen on, for UDP and TCP.
 	BindAddress string
@@ -117,8 +122,19 @@ type GossipConfig struct {
 	// AdvertiseAddress is where other nodes reach it. Empty means BindAddress.
 	AdvertiseAddress string
 
-	// Key is the cluster's gossip key of 32 bytes.
+	// Key is a gossip key of 32 bytes, the same on all nodes. Empty means that
+	// the cluster makes its own: members alone get it, with the state, it is
+	// replaced after each removal of a server, every 30 days and by
+	// RotateGossipKey, and gossip of other instances of the cluster is not
+	// heard. A node then begins to gossip when it is a member. A key is
+	// only needed where gossip is to help before that.
 	Key []byte
+
+	// OtherKeys, up to 4, decrypt what others send besides Key. They are for
+	// replacing Key without a stop: restart all nodes with the new key among
+	// OtherKeys, then all with it as Key and the old one among OtherKeys, then
+	// without the old one.
+	OtherKeys [][]byte
 
 	// Seeds are gossip addresses of some other nodes, as host:port; host may be
 	// a DNS name, and is looked up again from time to time.
@@ -205,7 +221,8 @@ func (c Config) withDefaults() Config {
 	def(&c.ProgressInterval, time.Second)
 	def(&c.ScrubInterval, time.Hour)
 	def(&c.Disk.ReserveBytes, 256<<20)
-	def(&c.leafLifetime, authority.LeafLifetime)
+	def(&c.CertificateLifetime, 30*24*time.Hour)
+	def(&c.gossipKeyWait, gossipKeyWait)
 	def(&c.Log.TrailingEntries, 10_240)
 	def(&c.Log.CompactEntries, 8_192)
 	def(&c.Log.TrailingBytes, 256<<20)
@@ -230,6 +247,13 @@ const (
 	// trailingMin keeps a follower that lags a little from being sent a
 	// snapshot that is older than its state: hashicorp/raft does not check.
 	trailingMin = 64
+)
+
+// Bounds of CertificateLifetime. Below the least renewal has no room for a
+// leader's election, and the greatest is well within the life of an authority.
+const (
+	certificateLifetimeMin = time.Second
+	certificateLifetimeMax = 365 * 24 * time.Hour
 )
 
 // Validate reports all that is wrong with c.
@@ -267,7 +291,12 @@ func (c Config) Validate() error {
 		for _, a := range g.Seeds {
 			address("Gossip.Seeds has", a, checkAddress)
 		}
-		check(len(g.Key) == gossipKeyBytes, "Gossip.Key has %d bytes, not %d", len(g.Key), gossipKeyBytes)
+		check(len(g.Key) == 0 || len(g.Key) == gossipKeyBytes, "Gossip.Key has %d bytes, not %d", len(g.Key), gossipKeyBytes)
+		check(len(g.OtherKeys) == 0 || len(g.Key) > 0, "Gossip.OtherKeys need a Gossip.Key: the cluster takes care of its own")
+		check(len(g.OtherKeys) <= gossip.OtherKeysMax, "Gossip.OtherKeys has %d keys, the limit is %d", len(g.OtherKeys), gossip.OtherKeysMax)
+		for _, key := range g.OtherKeys {
+			check(len(key) == gossipKeyBytes, "Gossip.OtherKeys has a key of %d bytes, not %d", len(key), gossipKeyBytes)
+		}
 	}
 	t := c.Timing
 	check(t.HeartbeatTimeout >= heartbeatMin, "HeartbeatTimeout %v is below %v", t.HeartbeatTimeout, heartbeatMin)
@@ -277,10 +306,12 @@ func (c Config) Validate() error {
 	check(t.PromoteAfter > 0, "PromoteAfter %v is negative", t.PromoteAfter)
 	check(t.FreshnessInterval > 0, "FreshnessInterval %v is negative", t.FreshnessInterval)
 	check(c.RequestTimeout > 0, "RequestTimeout %v is negative", c.RequestTimeout)
+	check(c.CertificateLifetime >= certificateLifetimeMin && c.CertificateLifetime <= certificateLifetimeMax,
+		"CertificateLifetime %v is not between %v and %v", c.CertificateLifetime, certificateLifetimeMin, certificateLifetimeMax)
 	check(c.WatchersMax > 0, "WatchersMax %d is negative", c.WatchersMax)
 	check(c.ProgressInterval > 0 && c.ProgressInterval <= store.ProgressIntervalMax,
 		"ProgressInterval %v is not between 0 and %v", c.ProgressInterval, store.ProgressIntervalMax)
 	return errors.Join(errs...)
 }
 
-const gossipKeyBytes = 32
+const gossipKeyBytes = gossip.KeyBytes

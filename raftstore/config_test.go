@@ -1,6 +1,7 @@
 package raftstore_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,9 @@ var badConfigs = map[string]struct {
 	"no token":                   {func(c *raftstore.Config) { c.Join.Token = "" }, "Join.Token is empty"},
 	"no gossip address":          {func(c *raftstore.Config) { c.Gossip.BindAddress = "" }, `Gossip.BindAddress ""`},
 	"a short gossip key":         {func(c *raftstore.Config) { c.Gossip.Key = value(16) }, "Gossip.Key has 16 bytes"},
+	"a short other gossip key":   {func(c *raftstore.Config) { c.Gossip.OtherKeys = [][]byte{value(16)} }, "Gossip.OtherKeys has a key of 16 bytes"},
+	"too many other gossip keys": {func(c *raftstore.Config) { c.Gossip.OtherKeys = slices.Repeat([][]byte{value(32)}, 5) }, "Gossip.OtherKeys has 5 keys"},
+	"other keys of its own":      {func(c *raftstore.Config) { c.Gossip.Key, c.Gossip.OtherKeys = nil, [][]byte{value(32)} }, "Gossip.OtherKeys need a Gossip.Key"},
 	"hasty heartbeats": {func(c *raftstore.Config) {
 		c.Timing = raftstore.Timing{HeartbeatTimeout: time.Millisecond}
 	}, "HeartbeatTimeout 1ms"},
@@ -35,6 +39,8 @@ var badConfigs = map[string]struct {
 	"a lease that is too long":      {func(c *raftstore.Config) { c.Timing.LeaderLeaseTimeout = 1001 * time.Millisecond }, "LeaderLeaseTimeout 1.001s"},
 	"a log that is too short":       {func(c *raftstore.Config) { c.Log.TrailingEntries = 63 }, "TrailingEntries 63"},
 	"a negative number of watchers": {func(c *raftstore.Config) { c.WatchersMax = -1 }, "WatchersMax -1"},
+	"certificates that end at once": {func(c *raftstore.Config) { c.CertificateLifetime = 999 * time.Millisecond }, "CertificateLifetime 999ms"},
+	"certificates without an end":   {func(c *raftstore.Config) { c.CertificateLifetime = 366 * 24 * time.Hour }, "CertificateLifetime 8784h"},
 	"a vote before it is earned":    {func(c *raftstore.Config) { c.Timing.PromoteAfter = -1 }, "PromoteAfter -1ns"},
 	"a negative freshness":          {func(c *raftstore.Config) { c.Timing.FreshnessInterval = -1 }, "FreshnessInterval -1ns"},
 	"requests without time":         {func(c *raftstore.Config) { c.RequestTimeout = -1 }, "RequestTimeout -1ns"},
@@ -57,10 +63,11 @@ func goodConfig(t *testing.T) raftstore.Config {
 		Timing: raftstore.Timing{
 			HeartbeatTimeout: time.Second, ElectionTimeout: time.Second, LeaderLeaseTimeout: time.Second,
 		},
-		WatchersMax:      1,
-		ProgressInterval: store.ProgressIntervalMax,
-		ScrubInterval:    -1,
-		Log:              raftstore.LogConfig{TrailingEntries: 64, CompactEntries: 64},
+		CertificateLifetime: time.Second,
+		WatchersMax:         1,
+		ProgressInterval:    store.ProgressIntervalMax,
+		ScrubInterval:       -1,
+		Log:                 raftstore.LogConfig{TrailingEntries: 64, CompactEntries: 64},
 	}
 }
 
@@ -90,15 +97,16 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 		AdvertiseAddress: "host",
 		Bootstrap:        true,
 		Join:             &raftstore.JoinConfig{},
-		Gossip:           &raftstore.GossipConfig{},
+		Gossip:           &raftstore.GossipConfig{Key: []byte("short"), OtherKeys: [][]byte{nil}},
 		Timing: raftstore.Timing{
 			HeartbeatTimeout: time.Millisecond, ElectionTimeout: time.Microsecond, LeaderLeaseTimeout: time.Second,
 			PromoteAfter: -1, FreshnessInterval: -1,
 		},
-		RequestTimeout:   -1,
-		WatchersMax:      -1,
-		ProgressInterval: -1,
-		Log:              raftstore.LogConfig{TrailingEntries: 1},
+		RequestTimeout:      -1,
+		CertificateLifetime: -1,
+		WatchersMax:         -1,
+		ProgressInterval:    -1,
+		Log:                 raftstore.LogConfig{TrailingEntries: 1},
 	}
 	err := cfg.Validate()
 	if err == nil {
@@ -106,8 +114,8 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 	}
 	for _, field := range []string{
 		"Dir", "ListenAddress", "AdvertiseAddress", "Bootstrap", "Join.Addresses", "Join.Token", "Gossip.BindAddress",
-		"Gossip.Key", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "PromoteAfter",
-		"FreshnessInterval", "RequestTimeout", "WatchersMax", "ProgressInterval", "Log.TrailingEntries",
+		"Gossip.Key", "Gossip.OtherKeys", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "PromoteAfter",
+		"FreshnessInterval", "RequestTimeout", "CertificateLifetime", "WatchersMax", "ProgressInterval", "Log.TrailingEntries",
 	} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("the error does not name %s: %v", field, err)

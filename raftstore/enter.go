@@ -22,11 +22,14 @@ func (n *Node) consult(ctx context.Context) error {
 	}
 	switch {
 	case n.cfg.Bootstrap:
+		if err := n.mayFound(); err != nil {
+			return err
+		}
 		if err := n.checkNoCluster(ctx); err != nil {
 			return err
 		}
 		n.admitted = true
-		return n.saveFounding()
+		return n.foundLife()
 	case n.cfg.Join != nil:
 		return n.knock(ctx)
 	}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sort"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
+	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/transport"
 )
@@ -24,6 +27,20 @@ func (n *Node) HasLogEntry(index uint64) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Claim is what the node claims in handshakes.
+func (n *Node) Claim() transport.Claim { return n.claim() }
+
+// ClaimIn is what a node would claim that opened a directory now, but for the
+// opening itself.
+func ClaimIn(dir string) (transport.Claim, error) {
+	id, err1 := identity.Load(dir)
+	l, err2 := life.Open(dir)
+	if err := errors.Join(err1, err2); err != nil {
+		return transport.Claim{}, err
+	}
+	return (&Node{id: id, life: l}).claim(), nil
 }
 
 // WrapLog lets wrap stand between the log store and the disk.
@@ -47,9 +64,6 @@ func (n *Node) Bar(ctx context.Context, nodeID string) error {
 	_, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
 	return err
 }
-
-// SetLeafLifetime sets the life of the certificates that a node issues.
-func SetLeafLifetime(cfg *Config, life time.Duration) { cfg.leafLifetime = life }
 
 // CertificateEnd is when the certificate of a node expires that its cluster has
 // issued.
@@ -88,4 +102,48 @@ func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
 		return nil, err
 	}
 	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
+}
+
+// GossipKeys returns the cluster's gossip keys in the node's state, and the place
+// of the one that encrypts.
+func (n *Node) GossipKeys() (keys [][]byte, primary int, err error) {
+	k, _, err := n.gossipKeys()
+	return k.Keys, k.Primary, err
+}
+
+// GossipMembers are the nodes that a node has heard of by gossip.
+func (n *Node) GossipMembers() []string {
+	var out []string
+	for _, m := range n.gossip.Members() {
+		out = append(out, m.NodeID)
+	}
+	return out
+}
+
+// Instance is that of the cluster in the node's state.
+func (n *Node) Instance() string { return n.machine.Position().Instance }
+
+// SetGossipKeyWait sets how long a rotation waits for servers that are away.
+func (c *Config) SetGossipKeyWait(wait time.Duration) { c.gossipKeyWait = wait }
+
+// RenewFor is what the leader does when a node asks for another certificate.
+func (n *Node) RenewFor(ctx context.Context, node string, request []byte) (any, error) {
+	return n.renewFor(ctx, node, request)
+}
+
+// RefusalLines bounds the lines about refusals.
+type RefusalLines = refusalLines
+
+// Take asks for a line.
+func (l *refusalLines) Take(source string, now time.Time) (uint64, bool) { return l.take(source, now) }
+
+// BodyBytesMax is the size of the largest body that a method of the peer protocol
+// takes.
+func BodyBytesMax(method uint8) int {
+	return sort.Search(1<<30, func(size int) bool { return checkBody(method, size) != nil }) - 1
+}
+
+// AnswerBytesMax is the size of the largest answer that is decoded.
+func AnswerBytesMax(method uint8) int {
+	return sort.Search(1<<30, func(size int) bool { return checkAnswer(method, size) != nil }) - 1
 }

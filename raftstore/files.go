@@ -86,7 +86,7 @@ func (n *Node) checkLog() (verified *logstore.Store, err error) {
 	if err := checkEntries(log, at); err != nil {
 		return nil, fmt.Errorf("%s: %w; %s", n.logPath(), err, lostCure)
 	}
-	return log, nil
+	return log, n.checkLife(log)
 }
 
 // checkEntries reads the term, the last entry, and all behind the index that the

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
 )
@@ -50,7 +52,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 // final tells whether asking again would not help.
 func final(err error) bool {
 	for _, reason := range []error{
-		ErrToken, ErrNotMember, ErrAlreadyMember, ErrRemoved,
+		ErrToken, ErrNotMember, ErrAlreadyMember, ErrRemoved, ErrMismatch,
 		transport.ErrUntrusted, transport.ErrExpired, transport.ErrOtherCluster, transport.ErrNotAuthorized,
 	} {
 		if errors.Is(err, reason) {
@@ -72,6 +74,9 @@ func (n *Node) joinThrough(ctx context.Context, address string) error {
 	}
 	if len(resp.GetMembers()) == 0 {
 		return fmt.Errorf("%w, and no leader is known there", errNotLeader)
+	}
+	if err := n.enterLife(resp.GetInstance(), false); err != nil {
+		return err
 	}
 	if err := n.takeCertificate(resp); err != nil {
 		return err
@@ -100,8 +105,7 @@ func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinRespo
 			return nil, err
 		}
 	}
-	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodJoin, body) }
-	if err := roundTrip(send, req, &resp); err != nil {
+	if err := roundTrip(callOf(ctx, client), methodJoin, req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil
@@ -118,30 +122,37 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 	if n.raft.State() != raft.Leader {
 		return n.leaderForJoin(), nil
 	}
-	source := sourceOf(conn.RemoteAddr())
+	source := transport.SourceOf(conn.RemoteAddr())
 	if err := n.failedJoins.allow(source, time.Now()); err != nil {
+		n.auditRefused(ctx, auditJoinRefused, source, err)
 		return nil, err
 	}
 	who, err := n.applicant(conn, req)
 	if err != nil {
+		n.auditRefused(ctx, auditJoinRefused, source, err)
 		return nil, err
 	}
 	hash, err := n.checkToken(req.GetToken(), who)
+	if errors.Is(err, ErrToken) {
+		n.failedJoins.failed(source, time.Now())
+	}
+	if err == nil {
+		err = n.takeIn(ctx, who, hash, req.GetAddress())
+	}
 	if err != nil {
-		if errors.Is(err, ErrToken) {
-			n.failedJoins.failed(source, time.Now())
-			n.log.Warn("join refused", "server", who.node, "from", source, "error", err)
+		if !errors.Is(err, errNotLeader) && !errors.Is(err, store.ErrUnknownOutcome) {
+			n.auditRefused(ctx, auditJoinRefused, source, err, who.attrs(hash)...)
 		}
 		return nil, err
 	}
-	if err := n.takeIn(ctx, who, hash, req.GetAddress()); err != nil {
-		return nil, err
-	}
-	resp := &peerv1.JoinResponse{Members: n.memberAddresses()}
+	resp := &peerv1.JoinResponse{Members: n.memberAddresses(), Instance: n.instance()}
 	if who.request != nil {
-		resp.Chain, resp.Roots, err = n.issue(who)
+		if resp.Chain, resp.Roots, err = n.issue(who); err != nil {
+			return nil, err
+		}
+		n.audit(ctx, auditCertIssued, append(who.attrs(hash), certificateAttrs(resp.GetChain())...)...)
 	}
-	return resp, err
+	return resp, nil
 }
 
 // takeIn spends a token for a node and makes it a member.
@@ -155,20 +166,23 @@ func (n *Node) takeIn(ctx context.Context, who applicant, hash fsm.TokenHash, ad
 	}
 	result, err := n.proposer.propose(ctx, fsm.EncodeUseJoinToken(hash, who.node, who.disk, who.key, time.Now()))
 	if err != nil {
+		n.auditDone(ctx, auditJoinGranted, err, who.attrs(hash)...)
 		return err
 	}
 	if result.Outcome != fsm.Committed {
 		return fmt.Errorf("%w: %s", ErrToken, result.Detail)
 	}
+	n.audit(ctx, auditJoinGranted, who.attrs(hash)...)
 	n.learnAddress(who.node, address)
 	if n.isMember(who.node) {
 		return nil
 	}
 	f := n.raft.AddNonvoter(raft.ServerID(who.node), raft.ServerAddress(who.node), 0, n.cfg.RequestTimeout)
-	if err := f.Error(); err != nil {
-		return fmt.Errorf("add server: %w", proposalError(err))
+	err = changeError(f)
+	n.auditDone(ctx, auditServerAdded, err, append(who.attrs(hash), slog.String("address", address))...)
+	if err != nil {
+		return fmt.Errorf("add server: %w", err)
 	}
-	n.log.Info("server joined", "server", who.node, "address", address, "token", hash.ID())
 	return nil
 }
 

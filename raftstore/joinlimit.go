@@ -3,7 +3,6 @@ package raftstore
 import (
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 )
@@ -50,13 +49,4 @@ func (l *joinLimiter) failed(source string, now time.Time) {
 	if now.Sub(l.since) < failedJoinsWindow {
 		l.sources[source]++
 	}
-}
-
-// sourceOf is the host of an address.
-func sourceOf(a net.Addr) string {
-	host, _, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	return host
 }

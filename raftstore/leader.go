@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -150,6 +151,7 @@ func (n *Node) lead(ctx context.Context) {
 	}
 	n.leadership.announce()
 	n.adoptHistoryBudget(ctx)
+	n.spawn(func(context.Context) { n.turnGossipKeys(ctx) })
 	every(ctx, tendInterval, func() { n.tend(ctx) })
 }
 
@@ -195,7 +197,7 @@ func (n *Node) tend(ctx context.Context) {
 	}
 	wg.Wait()
 	n.judge(servers)
-	n.spawn(func(context.Context) { n.arrange() })
+	n.spawn(n.arrange)
 }
 
 // lookAt probes one server and notes what it tells. It returns nil where that is
@@ -216,7 +218,7 @@ func (n *Node) lookAt(ctx context.Context, s raft.Server, members []*peerv1.Memb
 // arrange brings the configuration in order: servers that have been caught up
 // get their vote, and removals that another leader began are finished. It does
 // nothing while somebody else changes the configuration.
-func (n *Node) arrange() {
+func (n *Node) arrange(ctx context.Context) {
 	select {
 	case n.changes <- struct{}{}:
 		defer n.changed()
@@ -234,11 +236,11 @@ func (n *Node) arrange() {
 			// the configuration, but handing over doesn't.
 			n.spawn(n.resign)
 		case removed:
-			if err := n.dropServer(id); err != nil {
+			if err := n.dropServer(ctx, id); err != nil {
 				n.log.Warn("removal not finished", "server", id, "error", err)
 			}
 		case !removed && s.Suffrage != raft.Voter:
-			n.promote(id)
+			n.promote(ctx, id)
 		}
 	}
 }
@@ -255,14 +257,14 @@ func (n *Node) resign(ctx context.Context) {
 
 // promote gives a server a vote once it has been caught up for PromoteAfter. The
 // caller holds the right to change the configuration.
-func (n *Node) promote(id string) {
+func (n *Node) promote(ctx context.Context, id string) {
 	if n.peers.caughtUpFor(id) < n.cfg.Timing.PromoteAfter {
 		return
 	}
 	f := n.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, n.cfg.RequestTimeout)
-	if err := f.Error(); err != nil {
+	err := changeError(f)
+	n.auditDone(ctx, auditServerPromoted, err, slog.String("server", id))
+	if err != nil {
 		n.log.Warn("server not promoted", "server", id, "error", err)
-		return
 	}
-	n.log.Info("server is a voter now", "server", id)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/store"
 )
 
 // RemoveServer takes a server out of the cluster for good: its node id can
@@ -93,7 +95,7 @@ func (n *Node) remove(ctx context.Context, nodeID string) error {
 	if err := n.bar(ctx, nodeID); err != nil {
 		return err
 	}
-	return n.dropServer(nodeID)
+	return n.dropServer(ctx, nodeID)
 }
 
 // bar keeps a node id out for ever, whether it is of a member or not. Barring it
@@ -104,23 +106,33 @@ func (n *Node) bar(ctx context.Context, nodeID string) error {
 	}
 	result, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
 	if err != nil {
+		n.auditDone(ctx, auditNodeBarred, err, slog.String("server", nodeID))
 		return err
 	}
 	if result.Outcome != fsm.Committed {
 		return fmt.Errorf("remove server %s: %s", nodeID, result.Detail)
 	}
-	n.log.Info("node id barred", "server", nodeID)
+	n.audit(ctx, auditNodeBarred, slog.String("server", nodeID), slog.Bool("member", n.isMember(nodeID)))
 	return nil
 }
 
 // dropServer takes a server whose id is barred out of the configuration. The
 // caller holds the right to change it.
-func (n *Node) dropServer(nodeID string) error {
+func (n *Node) dropServer(ctx context.Context, nodeID string) error {
 	f := n.raft.RemoveServer(raft.ServerID(nodeID), 0, n.cfg.RequestTimeout)
-	if err := f.Error(); err != nil {
-		return fmt.Errorf("remove server %s: %w", nodeID, proposalError(err))
+	err := changeError(f)
+	n.auditDone(ctx, auditServerRemoved, err, slog.String("server", nodeID))
+	if err != nil {
+		return fmt.Errorf("remove server %s: %w", nodeID, err)
 	}
-	n.log.Info("server removed", "server", nodeID)
+	return nil
+}
+
+// changeError is how a change of the configuration ended.
+func changeError(f raft.IndexFuture) error {
+	if err := f.Error(); err != nil {
+		return proposalError(err)
+	}
 	return nil
 }
 
@@ -200,7 +212,9 @@ func (n *Node) Leave(ctx context.Context) error {
 	}
 	err = markLeft(n.cfg.Dir)
 	if n.gossip != nil {
-		err = errors.Join(err, n.gossip.Leave(gossipLeaveTimeout))
+		if e := n.gossip.Leave(gossipLeaveTimeout); !errors.Is(e, store.ErrClosed) { // it ends when the node hears that it is out
+			err = errors.Join(err, e)
+		}
 	}
 	return errors.Join(err, n.Close())
 }

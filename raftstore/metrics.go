@@ -111,6 +111,9 @@ var statusGauges = []statusGauge{
 	gauge("is_leader", "1 on the leader.", func(s Status) float64 { return truth(s.Role == RoleLeader) }),
 	gauge("has_leader", "1 where a leader is known.", func(s Status) float64 { return truth(s.Leader != "") }),
 	gauge("failed", "1 where the node's storage failed and the node has stopped itself.", func(s Status) float64 { return truth(s.Err != nil) }),
+	gauge("removed", "1 where this node was removed from the cluster, and has stopped for good.", func(s Status) float64 {
+		return truth(errors.Is(s.Err, ErrRemoved))
+	}),
 	gauge("last_log_index", "End of the log.", func(s Status) float64 { return float64(s.LastLogIndex) }),
 	gauge("commit_index", "Commit index known to this node.", func(s Status) float64 { return float64(s.CommitIndex) }),
 	gauge("applied_index", "Last entry that changed the state.", func(s Status) float64 { return float64(s.AppliedIndex) }),

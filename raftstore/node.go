@@ -17,6 +17,7 @@ import (
 	"github.com/spire-raft/spire-raft/raftstore/internal/disk"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/raftstore/internal/raftnet"
 	"github.com/spire-raft/spire-raft/store"
@@ -42,12 +43,13 @@ type Node struct {
 	// gossip, raft with the transport, the clients; then every goroutine; and
 	// then it releases the files, in the reverse order.
 	unlock     func() error
+	life       *life.Life
 	own        *authority.Credentials // nil where the cluster is not its own authority
 	addresses  *addressbook.Book
 	disk       *disk.Watcher
 	transport  *transport.Transport // takes no connection before started
 	clients    *rpc.Peers
-	gossip     *gossip.Gossip
+	gossip     *gossip.Gossip // nil without Config.Gossip; silent until it has a key
 	machine    *machine
 	logs       *logstore.Store
 	writeTimes writeTimes    // of logs
@@ -72,8 +74,15 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
-	admitted    bool // consult has found that the node may start its cluster, or has joined it
-	diverged    atomic.Bool
+	decoding    chan struct{} // holds a token for each command of a peer that is decoded
+
+	refusalLines refusalLines
+	retired      sync.Once // writes the audit line of it
+	admitted     bool      // consult has found that the node may start its cluster, or has joined it
+	diverged     atomic.Bool
+
+	keysInUse    atomic.Uint64 // the index of the cluster's gossip keys that gossip uses
+	instanceTold string        // by gossip; belongs to followState
 
 	handingOver atomic.Int32 // calls of TransferLeadership under way
 
@@ -194,6 +203,9 @@ func (n *Node) halt(why error, message string, cause error) {
 		select {
 		case <-n.started:
 			_ = n.stopRaft() // there is nobody to tell
+			if n.gossip != nil {
+				_ = n.gossip.Close() // what is down must not seem alive
+			}
 		case <-ctx.Done(): // Open has failed too
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/hclogslog"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/raftstore/internal/life"
 	"github.com/spire-raft/spire-raft/store/txn"
 	"github.com/spire-raft/spire-raft/transport"
 )
@@ -63,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		changes:  make(chan struct{}, 1),
 		logGrew:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
+		decoding: make(chan struct{}, decodingMax),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -72,7 +74,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.Runner = txn.NewRunner(n.snapshot, n.commit)
 
 	for _, step := range []func(context.Context) error{
-		n.claimDir, n.findCredentials, n.register, n.openNetwork, n.consult, n.openFiles, n.startRaft,
+		n.claimDir, n.findCredentials, n.register, n.openNetwork, n.consult, n.openFiles, n.beginLife, n.startRaft,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.abandon())
@@ -84,6 +86,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	return n, nil
 }
+
+// decodingMax is how many commands of peers are decoded at a time.
+const decodingMax = 2
 
 // abandon undoes what Open has done so far.
 func (n *Node) abandon() error {
@@ -117,6 +122,9 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if err := checkLeft(dir); err != nil {
 		return err
 	}
+	if n.life, err = life.Open(dir); err != nil {
+		return fmt.Errorf("%w; %s", err, lostCure)
+	}
 	n.log = n.log.With("node", n.id.NodeID)
 	n.addresses = addressbook.Open(dir, n.log)
 	n.disk, err = disk.Watch(disk.Config{
@@ -147,6 +155,7 @@ func (n *Node) openNetwork(ctx context.Context) error {
 		Network:       n.cfg.Network,
 		Identity:      own,
 		Credentials:   n.cfg.Credentials,
+		Claim:         n.claim,
 		Authorize:     n.authorize,
 		Admit:         n.admitPeer,
 		Strangers:     n.own != nil,
@@ -187,7 +196,8 @@ func (n *Node) startGossip() (err error) {
 		ClusterID:        n.id.ClusterID,
 		BindAddress:      g.BindAddress,
 		AdvertiseAddress: g.AdvertiseAddress,
-		Key:              g.Key,
+		Key:              configuredKey(g),
+		OtherKeys:        g.OtherKeys,
 		Seeds:            g.Seeds,
 		Address:          n.advertised,
 		OnAddress: func(node, address string) {
@@ -200,6 +210,15 @@ func (n *Node) startGossip() (err error) {
 		Log: n.log,
 	})
 	return err
+}
+
+// configuredKey is the gossip key of the configuration, nil where the cluster has
+// its own.
+func configuredKey(g *GossipConfig) []byte {
+	if len(g.Key) == 0 {
+		return nil
+	}
+	return g.Key
 }
 
 // startRaft starts raft and everything that serves it.
@@ -240,6 +259,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.scrub)
 	n.spawn(n.watchCertificate)
 	n.spawn(n.renewCertificate)
+	n.spawn(n.followState)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {
 		n.spawn(func(ctx context.Context) { n.serve(ctx, kind) })
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"time"
@@ -43,25 +44,16 @@ func (n *Node) makeCredentials() (*authority.Credentials, error) {
 	}
 	id := transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: n.id.NodeID}
 	if !n.cfg.Bootstrap {
-		return authority.New(n.cfg.Dir, id, n.cfg.leafLifetime)
+		return authority.New(n.cfg.Dir, id, n.cfg.CertificateLifetime)
 	}
 	return authority.Found(n.cfg.Dir, authority.Leaf{
-		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.leafLifetime,
+		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.CertificateLifetime,
 	})
-}
-
-// saveFounding writes the credentials of a first node down before anything of
-// the cluster exists: the authority must not be lost once it does.
-func (n *Node) saveFounding() error {
-	if n.own == nil {
-		return nil
-	}
-	return n.own.Save()
 }
 
 // finishFounding does the rest of a bootstrap that was interrupted.
 func (n *Node) finishFounding(ctx context.Context) error {
-	if n.own == nil || n.own.Founding() == nil {
+	if !n.life.Founding() {
 		return nil
 	}
 	ctx, cancel := n.bound(ctx)
@@ -78,10 +70,9 @@ func (n *Node) initCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	instance, a := authority.NewInstance(), fsm.Authority{}
-	if n.own != nil {
+	instance, a := n.instance(), fsm.Authority{}
+	if n.own != nil && n.own.Founding() != nil {
 		f := n.own.Founding()
-		instance = f.Instance
 		a = fsm.Authority{TrustDomain: authority.TrustDomain(n.id.ClusterID), Certificate: f.Certificate, Key: f.Key}
 	}
 	result, err := n.proposer.propose(ctx, fsm.EncodeInitCluster(instance, a, n.id.NodeID, n.id.DiskID, key))
@@ -91,10 +82,16 @@ func (n *Node) initCluster(ctx context.Context) error {
 	if here := n.machine.Position().Instance; result.Outcome != fsm.Committed && here != instance { // else it was done before
 		return fmt.Errorf("bootstrap: %s", result.Detail)
 	}
-	if n.own == nil {
-		return nil
+	if result.Outcome == fsm.Committed {
+		n.audit(ctx, auditFounded, slog.String("server", n.id.NodeID), slog.String("disk", n.id.DiskID), keyAttr(key),
+			slog.String("instance", instance))
 	}
-	return n.own.Founded()
+	if n.own != nil {
+		if err := n.own.Founded(); err != nil {
+			return err
+		}
+	}
+	return n.life.Founded()
 }
 
 // keyHash is the hash of the key that this node shows.
@@ -200,6 +197,11 @@ type applicant struct {
 	request []byte // for a certificate, nil where the cluster issues none
 }
 
+// attrs are who asks, and with which token, in an audit line.
+func (who applicant) attrs(token fsm.TokenHash) []slog.Attr {
+	return []slog.Attr{slog.String("server", who.node), slog.String("disk", who.disk), keyAttr(who.key), tokenAttr(token.ID())}
+}
+
 // applicant returns who asks to join, and whose key it has proved to have.
 func (n *Node) applicant(conn *transport.Conn, req *peerv1.JoinRequest) (who applicant, err error) {
 	who = applicant{node: conn.Peer().Node, disk: req.GetDiskId(), key: conn.Peer().Key}
@@ -225,14 +227,14 @@ func (n *Node) issue(who applicant) (chain, roots [][]byte, err error) {
 		Identity: transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: who.node},
 		Instance: instance,
 		DiskID:   who.disk,
-		Lifetime: n.cfg.leafLifetime,
+		Lifetime: n.cfg.CertificateLifetime,
 	})
 	return chain, [][]byte{ca.Certificate()}, err
 }
 
 // renewFor issues another certificate for a node, on the leader. The key is the
 // one that it was admitted with.
-func (n *Node) renewFor(node string, request []byte) (*peerv1.RenewResponse, error) {
+func (n *Node) renewFor(ctx context.Context, node string, request []byte) (*peerv1.RenewResponse, error) {
 	_, key, err := authority.CheckRequest(request)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
@@ -247,10 +249,16 @@ func (n *Node) renewFor(node string, request []byte) (*peerv1.RenewResponse, err
 		return nil, err
 	}
 	if !found || admission.Key != key {
-		return nil, fmt.Errorf("%w: node %s is not admitted with this key", ErrNotMember, node)
+		err := fmt.Errorf("%w: node %s is not admitted with this key", ErrNotMember, node)
+		n.auditRefused(ctx, auditRenewalRefused, node, err, slog.String("server", node), keyAttr(key))
+		return nil, err
 	}
 	chain, roots, err := n.issue(applicant{node: node, disk: admission.DiskID, request: request})
-	return &peerv1.RenewResponse{Chain: chain, Roots: roots}, err
+	if err != nil {
+		return nil, err
+	}
+	n.audit(ctx, auditCertRenewed, append(certificateAttrs(chain), slog.String("server", node), keyAttr(key))...)
+	return &peerv1.RenewResponse{Chain: chain, Roots: roots}, nil
 }
 
 // takeExpired are the kinds of stream on which a certificate of the cluster's own
@@ -265,8 +273,11 @@ func (n *Node) takeExpired() []transport.Kind {
 
 // admitPeer implements transport.Config.Admit.
 func (n *Node) admitPeer(kind transport.Kind, peer transport.PeerInfo) error {
-	if n.machine == nil || kind == transport.Join {
-		return nil // what has no state yet only asks
+	if kind == transport.Join {
+		return nil // nothing is believed there
+	}
+	if err := n.sameLife(peer); err != nil {
+		return err
 	}
 	view, err := n.machine.View()
 	if err != nil {
@@ -276,17 +287,18 @@ func (n *Node) admitPeer(kind transport.Kind, peer transport.PeerInfo) error {
 	return n.checkAdmission(view, peer)
 }
 
-// checkAdmission returns ErrNotMember where a peer has another key than the one
-// that it is admitted with, or an expired certificate and no admission that this
-// node knows.
+// checkAdmission returns ErrNotMember where a peer has another disk or key than
+// the ones that it is admitted with, or an expired certificate and no admission
+// that this node knows.
 func (n *Node) checkAdmission(view *fsm.View, peer transport.PeerInfo) error {
-	if n.own == nil {
-		return nil // keys change when the operator says so
-	}
 	admission, found, err := view.Admission(peer.Node)
 	switch {
 	case err != nil:
 		return err
+	case found && admission.DiskID != peer.Claim.Disk:
+		return fmt.Errorf("%w: node %s is admitted with another disk than %q: a node whose data was lost gets a new id", ErrNotMember, peer.Node, peer.Claim.Disk)
+	case n.own == nil:
+		return nil // keys change when the operator says so
 	case found && admission.Key != peer.Key:
 		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
 	case !found && peer.Expired:
@@ -330,8 +342,8 @@ func (n *Node) renew(ctx context.Context) error {
 	}
 	var resp *peerv1.RenewResponse
 	err = n.onLeader(ctx,
-		func(context.Context) (err error) {
-			resp, err = n.renewFor(n.id.NodeID, request)
+		func(ctx context.Context) (err error) {
+			resp, err = n.renewFor(ctx, n.id.NodeID, request)
 			return err
 		},
 		func(ctx context.Context, leader string) error {

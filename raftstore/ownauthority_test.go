@@ -195,7 +195,7 @@ func TestOwnAuthority_CertificatesAreRenewed(t *testing.T) {
 	const life = 6 * time.Second
 	c := startCluster(t, 2, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
-		raftstore.SetLeafLifetime(cfg, life)
+		cfg.CertificateLifetime = life
 	})
 	first := make([]time.Time, len(c.nodes))
 	for i, n := range c.nodes {
@@ -222,7 +222,7 @@ func TestOwnAuthority_CertificatesAreRenewed(t *testing.T) {
 func TestOwnAuthority_ColdStartWithExpiredCertificates(t *testing.T) {
 	c := startCluster(t, 2, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
-		raftstore.SetLeafLifetime(cfg, 3*time.Second)
+		cfg.CertificateLifetime = 3 * time.Second
 	})
 	for i, n := range c.nodes {
 		c.configs[i].ListenAddress = n.Addr().String()
@@ -238,7 +238,7 @@ func TestOwnAuthority_ColdStartWithExpiredCertificates(t *testing.T) {
 	})
 	for i, cfg := range c.configs {
 		cfg.Join, cfg.Bootstrap = nil, false
-		raftstore.SetLeafLifetime(&cfg, time.Hour)
+		cfg.CertificateLifetime = time.Hour
 		c.nodes[i] = c.mustOpen(cfg)
 	}
 	c.eventually("all certificates are renewed", func() error {
@@ -269,6 +269,7 @@ func TestOwnAuthority_AStolenAuthorityMakesNoMember(t *testing.T) {
 		ListenAddress: "127.0.0.1:0",
 		Identity:      own,
 		Credentials:   forged,
+		Claim:         c.nodes[1].Claim,
 		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve:       func(context.Context, string) (string, error) { return c.nodes[0].Addr().String(), nil },
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -42,8 +43,12 @@ func checkLeft(dir string) error {
 	return nil
 }
 
-// retire stops this node for good, since it was removed. Callers get ErrRemoved.
-func (n *Node) retire() {
+// retire stops this node for good, since it was removed, as toldBy says: a
+// member, or this node where its own state does. Callers get ErrRemoved.
+func (n *Node) retire(toldBy string) {
+	n.retired.Do(func() {
+		n.audit(n.base, auditLearnedOfRemoval, slog.String("server", n.id.NodeID), slog.String("told_by", toldBy))
+	})
 	cause := fmt.Errorf("%w; %s", ErrRemoved, removedCure)
 	if err := markLeft(n.cfg.Dir); err != nil {
 		cause = fmt.Errorf("%w; it can't be marked as such: %w", cause, err)
@@ -62,7 +67,7 @@ func (n *Node) retireIfLeftOut(c raft.Configuration) {
 		}
 	}
 	if removed, err := n.removed(n.id.NodeID); err == nil && removed {
-		n.spawn(func(context.Context) { n.retire() }) // raft waits for its state machine
+		n.spawn(func(context.Context) { n.retire(n.id.NodeID) }) // raft waits for its state machine
 	}
 }
 
@@ -75,8 +80,7 @@ func (n *Node) askWhyRefused(ctx context.Context, node string) {
 	}
 	client := rpc.NewClient(conn, rpcConfig)
 	defer client.Close()
-	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodHello, body) }
-	if err := roundTrip(send, &peerv1.HelloRequest{}, &peerv1.HelloResponse{}); errors.Is(err, ErrRemoved) {
-		n.retire()
+	if err := roundTrip(callOf(ctx, client), methodHello, &peerv1.HelloRequest{}, &peerv1.HelloResponse{}); errors.Is(err, ErrRemoved) {
+		n.retire(node)
 	}
 }

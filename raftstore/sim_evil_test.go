@@ -30,11 +30,16 @@ func (s *sim) impersonate(i int) *impostor {
 	s.tb.Helper()
 	name := s.name(i)
 	s.net.Host(name).Start()
+	claim, err := raftstore.ClaimIn(s.configs[i].Dir)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
 	streams, err := transport.Listen(s.ctx, transport.Config{
 		ListenAddress: s.address(name),
 		Network:       s.net.Host(name),
 		Identity:      transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: name},
 		Credentials:   s.credentials(clusterID, name),
+		Claim:         func() transport.Claim { return claim },
 		Authorize:     func(transport.Kind, transport.PeerInfo) error { return errors.New("not to me") },
 		Resolve:       func(_ context.Context, node string) (string, error) { return s.address(node), nil },
 		Log:           slog.New(slog.DiscardHandler),
@@ -140,6 +145,39 @@ func TestSim_NonsenseOfAMember(t *testing.T) {
 		leader = s.elected()
 		put("after")
 		s.sameState()
+	})
+}
+
+// TestSim_AMemberCantHandOverAnothersOffice: told to stand for election by one
+// that doesn't lead, a follower would end the leader's term.
+func TestSim_AMemberCantHandOverAnothersOffice(t *testing.T) {
+	simulate(t, 43, 3, nil, func(s *sim) {
+		const evil = 2
+		s.crash(evil)
+		leader := s.elected(0, 1)
+		before := s.node(leader).Status()
+		e := s.impersonate(evil)
+		for i := range evil {
+			var refusal *raftnet.RemoteError
+			to := s.name(i)
+			err := e.TimeoutNow(raft.ServerID(to), raft.ServerAddress(to), nil, new(raft.TimeoutNowResponse))
+			if !errors.As(err, &refusal) {
+				t.Errorf("%s is told to stand for election: %v", to, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, electMax)
+		defer cancel()
+		if _, err := s.node(leader).Put(ctx, store.Pair{Key: []byte("k"), Value: []byte("v")}); err != nil {
+			t.Error(err)
+		}
+		if st := s.node(leader).Status(); st.Term != before.Term || st.Role != raftstore.RoleLeader {
+			t.Errorf("term %d, %v; before it was %d", st.Term, st.Role, before.Term)
+		}
+		if err := e.close(); err != nil {
+			t.Error(err)
+		}
+		s.restart(evil)
+		s.elected()
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spire-raft/spire-raft/fsm"
@@ -55,7 +56,9 @@ func (n *Node) CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.D
 // addToken stores a token on the leader, whose clock decides when it expires.
 func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID string, ttl time.Duration) error {
 	now := time.Now()
-	return n.proposeToken(ctx, fsm.EncodeAddJoinToken(hash, nodeID, now.Add(ttl), now))
+	err := n.proposeToken(ctx, fsm.EncodeAddJoinToken(hash, nodeID, now.Add(ttl), now))
+	n.auditDone(ctx, auditTokenCreated, err, tokenAttr(hash.ID()), slog.String("server", nodeID), slog.Time("expires", now.Add(ttl)))
+	return err
 }
 
 // proposeToken commits a command about a token.
@@ -115,7 +118,7 @@ func (n *Node) RevokeJoinToken(ctx context.Context, id string) error {
 	}
 	err = n.onLeader(ctx,
 		func(ctx context.Context) error {
-			return n.proposeToken(ctx, fsm.EncodeRevokeJoinToken(fsm.TokenID(raw)))
+			return n.revokeToken(ctx, fsm.TokenID(raw))
 		},
 		func(ctx context.Context, leader string) error {
 			return n.call(ctx, leader, methodRevoke, &peerv1.RevokeTokenRequest{Id: raw}, &peerv1.RevokeTokenResponse{})
@@ -130,7 +133,14 @@ func (n *Node) handleRevokeToken(ctx context.Context, req *peerv1.RevokeTokenReq
 	if len(req.GetId()) != len(fsm.TokenID{}) {
 		return fmt.Errorf("%w: token id of %d bytes", errBadRequest, len(req.GetId()))
 	}
-	return n.proposeToken(ctx, fsm.EncodeRevokeJoinToken(fsm.TokenID(req.GetId())))
+	return n.revokeToken(ctx, fsm.TokenID(req.GetId()))
+}
+
+// revokeToken drops a token on the leader.
+func (n *Node) revokeToken(ctx context.Context, id fsm.TokenID) error {
+	err := n.proposeToken(ctx, fsm.EncodeRevokeJoinToken(id))
+	n.auditDone(ctx, auditTokenRevoked, err, tokenAttr(id))
+	return err
 }
 
 // checkToken returns what the state knows the token by. It is ErrToken where the

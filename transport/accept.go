@@ -87,7 +87,7 @@ func (t *Transport) accept() {
 }
 
 func (t *Transport) admit(raw net.Conn) {
-	c := &Conn{t: t, raw: raw, source: sourceOf(raw.RemoteAddr())}
+	c := &Conn{t: t, raw: raw, source: SourceOf(raw.RemoteAddr())}
 	if err := t.addOpening(c); err != nil {
 		raw.Close()
 		if !errors.Is(err, ErrClosed) {

@@ -28,13 +28,14 @@ var reasons = []struct {
 	text bool
 	name string // for counting, see Config.OnRefuse
 }{
-	{11, ErrBadClaim, false, "bad_claim"}, // before what it may be a case of, like 9 and 10
+	{11, ErrBadClaim, false, "bad_claim"}, // before what it may be a case of, like 9, 10 and 12
 	{1, ErrUntrusted, false, "untrusted"},
 	{2, ErrExpired, false, "expired"},
 	{3, ErrBadIdentity, false, "bad_identity"},
 	{4, ErrOtherCluster, false, "other_cluster"},
 	{9, ErrRemovedPeer, true, "removed"},
 	{10, ErrOtherInstance, true, "other_instance"},
+	{12, ErrOldOpening, true, "old_opening"},
 	{5, ErrNotAuthorized, true, "not_authorized"},
 	{6, ErrBusy, true, "busy"},
 	{7, ErrNotServed, false, "not_served"},

@@ -10,7 +10,7 @@ import (
 // FuzzReadClaim: whatever a peer sends after the handshake is a claim that is
 // valid and written the same way again, or an error; nothing behind it is read.
 func FuzzReadClaim(f *testing.F) {
-	good, err := Claim{Instance: "life-1", Disk: "d", Opening: 7}.append(nil)
+	good, err := Claim{Instance: "life-1", Disk: "d", Openings: []Opening{{Number: 7}, {Number: 9}}}.append(nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func FuzzReadClaim(f *testing.F) {
 
 // FuzzReadAnswer: an answer is a welcome with a claim, or an error.
 func FuzzReadAnswer(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte("\x00\x00\x00\x00"))
 	f.Add([]byte("\x05\x03why"))
 	f.Add([]byte("\xff\xff"))
 	f.Fuzz(func(t *testing.T, sent []byte) {

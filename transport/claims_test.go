@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,14 +37,14 @@ func TestClaims_BothSidesSeeKeyAndClaimOfTheOther(t *testing.T) {
 		c := newCluster(t)
 		b1, b2 := issue(t, c.ca, id("n1")), issue(t, c.ca, id("n2"))
 		long := strings.Repeat("a", transport.NameBytesMax)
-		claim1 := transport.Claim{Instance: "life-1", Disk: long, Opening: 1<<64 - 1}
-		claim2 := transport.Claim{Instance: "life-1", Opening: 7}
+		claim1 := transport.Claim{Instance: "life-1", Disk: long, Openings: openings(transport.OpeningsMax)}
+		claim2 := transport.Claim{Instance: "life-1", Openings: openings(1)}
 		want1 := transport.PeerInfo{Identity: id("n1"), Key: keyOf(t, b1), Claim: claim1}
 		want2 := transport.PeerInfo{Identity: id("n2"), Key: keyOf(t, b2), Claim: claim2}
 		asked := 0
 		wants := func(want transport.PeerInfo) func(transport.Kind, transport.PeerInfo) error {
 			return func(kind transport.Kind, peer transport.PeerInfo) error {
-				if asked++; kind != transport.Raft || peer != want {
+				if asked++; kind != transport.Raft || !reflect.DeepEqual(peer, want) {
 					t.Errorf("asked about %v, %+v; want %+v", kind, peer, want)
 				}
 				return nil
@@ -56,10 +58,19 @@ func TestClaims_BothSidesSeeKeyAndClaimOfTheOther(t *testing.T) {
 		})
 		near := dial(t, n2, transport.Raft, "n1")
 		far := accept(t, n1, transport.Raft)
-		if asked != 2 || near.Peer() != want1 || far.Peer() != want2 {
+		if asked != 2 || !reflect.DeepEqual(near.Peer(), want1) || !reflect.DeepEqual(far.Peer(), want2) {
 			t.Errorf("%d asked; the streams have %+v and %+v", asked, near.Peer(), far.Peer())
 		}
 	})
+}
+
+// openings are the last ones of a disk.
+func openings(count int) []transport.Opening {
+	out := make([]transport.Opening, count)
+	for i := range out {
+		out[i] = transport.Opening{Number: math.MaxUint64 - uint64(count-1-i), Nonce: [16]byte{15: byte(i)}}
+	}
+	return out
 }
 
 func TestClaims_AdmitRefusesWhoAnswers(t *testing.T) {
@@ -80,8 +91,9 @@ func TestClaims_AdmitRefusesWhoAnswers(t *testing.T) {
 	})
 }
 
-func TestClaims_RefusedNodeLearnsThatItWasRemovedOrIsOfAnotherInstance(t *testing.T) {
-	for _, reason := range []error{transport.ErrRemovedPeer, transport.ErrOtherInstance} {
+func TestClaims_RefusedNodeLearnsWhatItMustKnow(t *testing.T) {
+	reasons := []error{transport.ErrRemovedPeer, transport.ErrOtherInstance, transport.ErrOldOpening}
+	for _, reason := range reasons {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCluster(t)
 			c.start(t, "n1", func(cfg *transport.Config) {
@@ -89,7 +101,7 @@ func TestClaims_RefusedNodeLearnsThatItWasRemovedOrIsOfAnotherInstance(t *testin
 			})
 			_, err := c.start(t, "n2").Dial(t.Context(), transport.Raft, "n1")
 			wantErrors(t, err, transport.ErrRefused, transport.ErrNotAuthorized, reason)
-			for _, other := range []error{transport.ErrRemovedPeer, transport.ErrOtherInstance} {
+			for _, other := range reasons {
 				if other != reason && errors.Is(err, other) {
 					t.Errorf("it is %v too: %v", other, err)
 				}
@@ -102,23 +114,27 @@ func TestClaims_BytesOnTheWire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		authorized := false
-		echo(c.start(t, "n1", claiming(transport.Claim{Instance: "i2", Disk: "d", Opening: 0x0102}), func(cfg *transport.Config) {
+		nonce := [16]byte([]byte("0123456789abcdef"))
+		echo(c.start(t, "n1", claiming(transport.Claim{Instance: "i2", Disk: "d", Openings: []transport.Opening{{Number: 0x0102, Nonce: nonce}}}), func(cfg *transport.Config) {
 			cfg.Authorize = func(_ transport.Kind, peer transport.PeerInfo) error {
-				authorized = peer.Claim == transport.Claim{Instance: "i", Disk: "dd", Opening: 0x0a0b}
+				want := transport.Claim{Instance: "i", Disk: "dd", Openings: []transport.Opening{{Number: 0x0a, Nonce: nonce}, {Number: 0x0b}}}
+				authorized = reflect.DeepEqual(peer.Claim, want)
 				return nil
 			}
 		}), transport.Raft)
 		conn := c.stranger(t, "n1", memberTLS(t, c))
-		if _, err := conn.Write([]byte("\x01i\x02dd\x00\x00\x00\x00\x00\x00\x0a\x0bhello")); err != nil {
+		if _, err := conn.Write([]byte("\x01i\x02dd\x02" + zeros[:7] + "\x0a0123456789abcdef" + zeros[:7] + "\x0b" + zeros[:16] + "hello")); err != nil {
 			t.Fatal(err)
 		}
-		want := []byte("\x00\x02i2\x01d\x00\x00\x00\x00\x00\x00\x01\x02hello")
+		want := []byte("\x00\x02i2\x01d\x01" + zeros[:6] + "\x01\x020123456789abcdefhello")
 		got := make([]byte, len(want))
 		if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) || !authorized {
 			t.Errorf("answer is %q, %v, and the claim arrived: %v; want %q", got, err, authorized, want)
 		}
 	})
 }
+
+const zeros = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 // memberTLS is the TLS of a client that speaks for n2 in its own words.
 func memberTLS(t *testing.T, c *cluster) *tls.Config {
@@ -130,8 +146,11 @@ func memberTLS(t *testing.T, c *cluster) *tls.Config {
 
 func TestClaims_BadOnesAreRefused(t *testing.T) {
 	for name, claim := range map[string]string{
-		"a text that is too long":      "\x81" + strings.Repeat("a", 0x81) + "\x00\x00\x00\x00\x00\x00\x00\x00\x00",
-		"a text that no name can have": "\x02\x1b[\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"a text that is too long":      "\x81" + strings.Repeat("a", 0x81) + "\x00\x00",
+		"a text that no name can have": "\x02\x1b[\x00\x00",
+		"too many openings":            "\x00\x00\x11" + strings.Repeat(zeros[:24], 17),
+		"openings in no order":         "\x00\x00\x02" + strings.Repeat(zeros[:7]+"\x01"+zeros[:16], 2),
+		"an opening without a number":  "\x00\x00\x01" + zeros[:24],
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

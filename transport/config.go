@@ -48,7 +48,8 @@ type Config struct {
 
 	// Strangers lets nodes that no root vouches for open Join streams. Their
 	// Peer has their Key and no Identity, for Authorize too, and what they have open
-	// together counts as one node's.
+	// together counts as one node's, but that a source with many streams loses its
+	// oldest to one with fewer.
 	Strangers bool
 
 	// Resolve returns the address of a node, as host and port.

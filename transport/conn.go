@@ -14,7 +14,7 @@ type Conn struct {
 	t      *Transport
 	raw    net.Conn // below TLS
 	kind   Kind
-	source string // of one that somebody has opened, see sourceOf
+	source string // of one that somebody has opened, see SourceOf
 
 	// step is when the handshake of one that somebody has opened advanced last,
 	// in Unix nanoseconds. Zero: the peer has said nothing that makes sense.

@@ -29,12 +29,14 @@ var (
 	// from this node.
 	ErrNotAuthorized = errors.New("node is not authorized")
 
-	// ErrRemovedPeer and ErrOtherInstance are reasons for ErrNotAuthorized that
-	// Authorize or Admit may give, and that the peer is told as such: it was
-	// removed from the cluster for good, or it claims another life of the
-	// cluster than this node's.
+	// ErrRemovedPeer, ErrOtherInstance and ErrOldOpening are reasons for
+	// ErrNotAuthorized that Authorize or Admit may give, and that the peer is
+	// told as such: it was removed from the cluster for good, it claims another
+	// life of the cluster than this node's, or its disk was opened by somebody
+	// else since.
 	ErrRemovedPeer   = fmt.Errorf("%w: it was removed from the cluster", ErrNotAuthorized)
 	ErrOtherInstance = fmt.Errorf("%w: it belongs to another instance of the cluster", ErrNotAuthorized)
+	ErrOldOpening    = fmt.Errorf("%w: its data directory has been opened elsewhere since", ErrNotAuthorized)
 
 	// ErrBadClaim: a [Claim] is not as it should be.
 	ErrBadClaim = errors.New("not a claim of a node")

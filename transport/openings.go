@@ -20,9 +20,9 @@ const progressTime = time.Second
 // first.
 const sharesPerSource = 4
 
-// sourceOf is what connections from one host have in common: the address, or
-// the /64 of IPv6, which one host has to itself.
-func sourceOf(addr net.Addr) string {
+// SourceOf is what connections from one host have in common: the address, or
+// the /64 of IPv6, which one host has to itself. Limits count by it.
+func SourceOf(addr net.Addr) string {
 	host, _, err := net.SplitHostPort(addr.String())
 	if err != nil {
 		return addr.String()
@@ -96,4 +96,34 @@ func (t *Transport) leastOpening(newcomer string) int {
 		return -1
 	}
 	return least
+}
+
+// strangerTime is what a node that joins needs for its one request. A stranger's
+// stream that is older gives way to one from a source with fewer.
+const strangerTime = 2 * time.Second
+
+// leastStranger returns which stranger's stream gives way to one more from
+// newcomer, or nil where none does: the oldest one of the source that has the
+// most, if that has more than newcomer will. Else whoever opens streams and says
+// nothing on them would keep every node from joining. It is called under t.mu.
+func (t *Transport) leastStranger(newcomer string) *Conn {
+	perSource := make(map[string]int)
+	most := 0
+	for c := range t.inbound {
+		if c.peer.Node == "" {
+			perSource[c.source]++
+			most = max(most, perSource[c.source])
+		}
+	}
+	var least *Conn
+	for c := range t.inbound {
+		if c.peer.Node == "" && perSource[c.source] == most && (least == nil || c.step.Load() < least.step.Load()) {
+			least = c
+		}
+	}
+	more := most - perSource[newcomer]
+	if more > 1 || more == 1 && time.Since(time.Unix(0, least.step.Load())) > strangerTime {
+		return least
+	}
+	return nil
 }

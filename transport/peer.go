@@ -27,11 +27,33 @@ type PeerInfo struct {
 type Claim struct {
 	Instance string // the life of the cluster that the node belongs to
 	Disk     string // the disk that the node stores on
-	Opening  uint64 // how often that disk has been opened
+
+	// Openings are those of the disk that others may know the node by, the
+	// present one at the end: up to [OpeningsMax], with rising numbers.
+	Openings []Opening
 }
+
+// Opening is one time that a node has opened its disk.
+type Opening struct {
+	Number uint64   // counts them, from 1
+	Nonce  [16]byte // tells two that have the same number, on copies of a disk
+}
+
+// OpeningsMax is how many openings one claim has at the most.
+const OpeningsMax = 16
 
 // validate returns an [ErrBadClaim].
 func (c Claim) validate() error {
+	if len(c.Openings) > OpeningsMax {
+		return fmt.Errorf("%w: %d openings", ErrBadClaim, len(c.Openings))
+	}
+	last := uint64(0)
+	for _, o := range c.Openings {
+		if o.Number <= last {
+			return fmt.Errorf("%w: opening %d comes after opening %d", ErrBadClaim, o.Number, last)
+		}
+		last = o.Number
+	}
 	for _, text := range []string{c.Instance, c.Disk} {
 		if text == "" {
 			continue
@@ -44,7 +66,8 @@ func (c Claim) validate() error {
 }
 
 // append appends c as it goes over the wire: the length of each text in one
-// byte and the text, then the number. A claim that isn't valid fails.
+// byte and the text, then the number of openings in one byte, and the number and
+// nonce of each. A claim that isn't valid fails.
 func (c Claim) append(b []byte) ([]byte, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -53,11 +76,18 @@ func (c Claim) append(b []byte) ([]byte, error) {
 		b = append(b, byte(len(text)))
 		b = append(b, text...)
 	}
-	return binary.BigEndian.AppendUint64(b, c.Opening), nil
+	b = append(b, byte(len(c.Openings)))
+	for _, o := range c.Openings {
+		b = binary.BigEndian.AppendUint64(b, o.Number)
+		b = append(b, o.Nonce[:]...)
+	}
+	return b, nil
 }
 
+const openingBytes = 8 + 16
+
 // claimBytesMax is the size of the largest claim on the wire.
-const claimBytesMax = 2*(1+NameBytesMax) + 8
+const claimBytesMax = 2*(1+NameBytesMax) + 1 + OpeningsMax*openingBytes
 
 // readClaim reads one claim and no byte more. It takes no memory that the peer
 // has a say in.
@@ -77,10 +107,28 @@ func readClaim(r io.Reader) (Claim, error) {
 		}
 		*text = string(got)
 	}
-	var opening [8]byte
-	if _, err := io.ReadFull(r, opening[:]); err != nil {
+	var err error
+	if c.Openings, err = readOpenings(r); err != nil {
 		return Claim{}, err
 	}
-	c.Opening = binary.BigEndian.Uint64(opening[:])
 	return c, c.validate()
+}
+
+func readOpenings(r io.Reader) ([]Opening, error) {
+	var b [openingBytes]byte
+	if _, err := io.ReadFull(r, b[:1]); err != nil {
+		return nil, err
+	}
+	count := b[0]
+	if count > OpeningsMax {
+		return nil, fmt.Errorf("%w: %d openings", ErrBadClaim, count)
+	}
+	var openings []Opening
+	for range count {
+		if _, err := io.ReadFull(r, b[:]); err != nil {
+			return nil, err
+		}
+		openings = append(openings, Opening{Number: binary.BigEndian.Uint64(b[:]), Nonce: [16]byte(b[8:])})
+	}
+	return openings, nil
 }

@@ -23,7 +23,15 @@ func (t *Transport) addInbound(c *Conn, peer PeerInfo, kind Kind) error {
 		return fmt.Errorf("%w: this node has %d", ErrBusy, len(t.inbound))
 	}
 	if n := t.perNode[peer.Node]; n >= t.cfg.ConnsPerPeerMax {
-		return fmt.Errorf("%w: node %s has %d", ErrBusy, peer.Node, n)
+		if peer.Node != "" {
+			return fmt.Errorf("%w: node %s has %d", ErrBusy, peer.Node, n)
+		}
+		least := t.leastStranger(c.source)
+		if least == nil {
+			return fmt.Errorf("%w: nodes that are not members yet have %d", ErrBusy, n)
+		}
+		t.drop(least)
+		least.raw.Close()
 	}
 	t.opening = slices.Delete(t.opening, i, i+1)
 	t.inbound[c] = struct{}{}
@@ -61,13 +69,18 @@ func (t *Transport) forget(c *Conn) bool {
 		return true
 	}
 	if _, ok := t.inbound[c]; ok {
-		delete(t.inbound, c)
-		if t.perNode[c.peer.Node]--; t.perNode[c.peer.Node] == 0 {
-			delete(t.perNode, c.peer.Node)
-		}
+		t.drop(c)
 		return true
 	}
 	_, ok := t.outbound[c]
 	delete(t.outbound, c)
 	return ok
+}
+
+// drop takes c out of inbound. It is called under t.mu.
+func (t *Transport) drop(c *Conn) {
+	delete(t.inbound, c)
+	if t.perNode[c.peer.Node]--; t.perNode[c.peer.Node] == 0 {
+		delete(t.perNode, c.peer.Node)
+	}
 }

@@ -16,8 +16,8 @@ func TestSourceOf(t *testing.T) {
 		{"2001:db8::1", "2001:db8::ffff:2", true},
 		{"2001:db8::1", "2001:db8:0:1::1", false},
 	} {
-		a := sourceOf(&net.TCPAddr{IP: net.ParseIP(tc.a), Port: 1})
-		b := sourceOf(&net.TCPAddr{IP: net.ParseIP(tc.b), Port: 2})
+		a := SourceOf(&net.TCPAddr{IP: net.ParseIP(tc.a), Port: 1})
+		b := SourceOf(&net.TCPAddr{IP: net.ParseIP(tc.b), Port: 2})
 		if (a == b) != tc.same {
 			t.Errorf("%s and %s: sources %s and %s", tc.a, tc.b, a, b)
 		}

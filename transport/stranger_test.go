@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/spire-raft/spire-raft/transport"
 )
@@ -81,5 +83,52 @@ func TestDialStranger_EndsWhereThePeerIsNotTrusted(t *testing.T) {
 			Trust: func([]*x509.Certificate) error { return mistrust },
 		}, "a"+port)
 		wantErrors(t, err, mistrust)
+	})
+}
+
+// Whoever holds all the streams that strangers may have keeps no node out, and
+// ends no request that is just being made.
+func TestStrangers_MakeRoomForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a := c.start(t, "a", func(cfg *transport.Config) { cfg.Strangers, cfg.ConnsPerPeerMax = true, 4 })
+		echo(a, transport.Join)
+		open := func(host string) (net.Conn, error) {
+			conn, err := transport.DialStranger(t.Context(), transport.Stranger{
+				Network: c.net.Host(host), Certificate: issue(t, newCA(t), id(host)).Certificate,
+				Trust: func([]*x509.Certificate) error { return nil },
+			}, "a"+port)
+			if err == nil {
+				t.Cleanup(func() { conn.Close() })
+			}
+			return conn, err
+		}
+		mustOpen := func(host string) net.Conn {
+			t.Helper()
+			conn, err := open(host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return conn
+		}
+		var greedy []net.Conn
+		for range 4 {
+			greedy = append(greedy, mustOpen("greedy"))
+		}
+		_, err := open("greedy")
+		wantErrors(t, err, transport.ErrBusy)
+
+		b := mustOpen("b") // instead of greedy's first
+		wantEnd(t, greedy[0])
+		wantEcho(t, greedy[1])
+		c1 := mustOpen("c") // instead of its second
+		mustOpen("d")       // of its third
+		_, err = open("e")  // all four have one, and have only begun
+		wantErrors(t, err, transport.ErrBusy)
+		wantEcho(t, b)
+		time.Sleep(3 * time.Second)
+		mustOpen("e")
+		wantEcho(t, c1)
+		wantEnd(t, greedy[3])
 	})
 }

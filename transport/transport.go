@@ -97,9 +97,10 @@ func (t *Transport) Listener(kind Kind) net.Listener {
 }
 
 // CloseWhere cuts the connections, in both directions, that doomed picks by what
-// they are for and whose they are. It may not block: nothing goes on meanwhile.
-func (t *Transport) CloseWhere(doomed func(kind Kind, peer Identity) bool) {
-	t.cutWhere(func(c *Conn) bool { return c.peer.Node != "" && doomed(c.kind, c.peer.Identity) })
+// they are for and whose they are. A peer that has not answered yet has no
+// claim. It may not block: nothing goes on meanwhile.
+func (t *Transport) CloseWhere(doomed func(kind Kind, peer PeerInfo) bool) {
+	t.cutWhere(func(c *Conn) bool { return c.peer.Node != "" && doomed(c.kind, c.peer) })
 }
 
 // Close stops listening, cuts every connection in both directions, and waits

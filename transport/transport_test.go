@@ -183,7 +183,7 @@ func TestCloseWhere_CutsBothDirections(t *testing.T) {
 		other := dial(t, n3, transport.Raft, "n1")
 		wantEcho(t, out)
 		wantEcho(t, in)
-		n1.CloseWhere(func(kind transport.Kind, peer transport.Identity) bool {
+		n1.CloseWhere(func(kind transport.Kind, peer transport.PeerInfo) bool {
 			return kind == transport.Raft && peer.Node == "n2"
 		})
 		wantEnd(t, out)
@@ -200,7 +200,7 @@ func TestCloseWhere_FindsConnectionsThatAreBeingAuthorized(t *testing.T) {
 		var n1 *transport.Transport
 		n1 = c.start(t, "n1", func(cfg *transport.Config) {
 			cfg.Authorize = func(_ transport.Kind, peer transport.PeerInfo) error {
-				n1.CloseWhere(func(_ transport.Kind, p transport.Identity) bool { return p == peer.Identity }) // as if the answer below were just out of date
+				n1.CloseWhere(func(_ transport.Kind, p transport.PeerInfo) bool { return p.Identity == peer.Identity }) // as if the answer below were just out of date
 				return nil
 			}
 		})

@@ -363,6 +363,9 @@ type ProbeResponse struct {
 	LastLogIndex uint64 `protobuf:"varint,6,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
 	// The leader whose address refuses this node's connections, if one does.
 	LostLeader string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
+	// The index of the cluster's gossip keys that the node's gossip uses. The
+	// largest number where it uses none of them.
+	GossipKeysIndex uint64 `protobuf:"varint,12,opt,name=gossip_keys_index,json=gossipKeysIndex,proto3" json:"gossip_keys_index,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
 	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -446,6 +449,13 @@ func (x *ProbeResponse) GetLostLeader() string {
 		return x.LostLeader
 	}
 	return ""
+}
+
+func (x *ProbeResponse) GetGossipKeysIndex() uint64 {
+	if x != nil {
+		return x.GossipKeysIndex
+	}
+	return 0
 }
 
 func (x *ProbeResponse) GetMembers() []*Member {
@@ -544,8 +554,10 @@ type JoinResponse struct {
 	Leader  *Member                `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
 	// The node's certificate, followed by those between it and a root, and the
 	// roots: all as DER. Only with certificate_request.
-	Chain         [][]byte `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
-	Roots         [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	Chain [][]byte `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
+	Roots [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	// The instance of the cluster, with members.
+	Instance      string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -606,6 +618,13 @@ func (x *JoinResponse) GetRoots() [][]byte {
 		return x.Roots
 	}
 	return nil
+}
+
+func (x *JoinResponse) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
 }
 
 // RenewRequest asks the leader for another certificate for the key that the node
@@ -869,6 +888,79 @@ func (*RemoveResponse) Descriptor() ([]byte, []int) {
 	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
+// RotateGossipKeyRequest asks the leader to replace the cluster's gossip key.
+type RotateGossipKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyRequest) Reset() {
+	*x = RotateGossipKeyRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyRequest) ProtoMessage() {}
+
+func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+type RotateGossipKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyResponse) Reset() {
+	*x = RotateGossipKeyResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyResponse) ProtoMessage() {}
+
+func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
 // AddTokenRequest asks the leader to let one node join.
 type AddTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -883,7 +975,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +987,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1000,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -940,7 +1032,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1044,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1057,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -978,7 +1070,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1082,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1095,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 type HelloResponse struct {
@@ -1016,7 +1108,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1120,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1133,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HelloResponse) GetMember() bool {
@@ -1062,7 +1154,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1166,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1179,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1107,7 +1199,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1211,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1224,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1165,7 +1257,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xa6\x02\n" +
+	"agreedHash\"\xd2\x02\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1175,19 +1267,21 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\x12$\n" +
 	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
-	"lostLeader\x123\n" +
+	"lostLeader\x12*\n" +
+	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x123\n" +
 	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
 	"\adisk_id\x18\x03 \x01(\tR\x06diskId\x12\x17\n" +
 	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12/\n" +
-	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xa2\x01\n" +
+	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xbe\x01\n" +
 	"\fJoinResponse\x123\n" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x121\n" +
 	"\x06leader\x18\x02 \x01(\v2\x19.spireraft.peer.v1.MemberR\x06leader\x12\x14\n" +
 	"\x05chain\x18\x03 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x04 \x03(\fR\x05roots\"?\n" +
+	"\x05roots\x18\x04 \x03(\fR\x05roots\x12\x1a\n" +
+	"\binstance\x18\x06 \x01(\tR\binstance\"?\n" +
 	"\fRenewRequest\x12/\n" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\";\n" +
 	"\rRenewResponse\x12\x14\n" +
@@ -1198,7 +1292,9 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x13RevokeTokenResponse\"(\n" +
 	"\rRemoveRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\x10\n" +
-	"\x0eRemoveResponse\"U\n" +
+	"\x0eRemoveResponse\"\x18\n" +
+	"\x16RotateGossipKeyRequest\"\x19\n" +
+	"\x17RotateGossipKeyResponse\"U\n" +
 	"\x0fAddTokenRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
@@ -1224,29 +1320,31 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
-	(*ProposeRequest)(nil),      // 0: spireraft.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),     // 1: spireraft.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),    // 2: spireraft.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),   // 3: spireraft.peer.v1.ReadIndexResponse
-	(*Member)(nil),              // 4: spireraft.peer.v1.Member
-	(*ProbeRequest)(nil),        // 5: spireraft.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),       // 6: spireraft.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),         // 7: spireraft.peer.v1.JoinRequest
-	(*JoinResponse)(nil),        // 8: spireraft.peer.v1.JoinResponse
-	(*RenewRequest)(nil),        // 9: spireraft.peer.v1.RenewRequest
-	(*RenewResponse)(nil),       // 10: spireraft.peer.v1.RenewResponse
-	(*RevokeTokenRequest)(nil),  // 11: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil), // 12: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),       // 13: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 14: spireraft.peer.v1.RemoveResponse
-	(*AddTokenRequest)(nil),     // 15: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),    // 16: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),        // 17: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),       // 18: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),        // 19: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),       // 20: spireraft.peer.v1.VouchResponse
+	(*ProposeRequest)(nil),          // 0: spireraft.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),         // 1: spireraft.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),        // 2: spireraft.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),       // 3: spireraft.peer.v1.ReadIndexResponse
+	(*Member)(nil),                  // 4: spireraft.peer.v1.Member
+	(*ProbeRequest)(nil),            // 5: spireraft.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),           // 6: spireraft.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),             // 7: spireraft.peer.v1.JoinRequest
+	(*JoinResponse)(nil),            // 8: spireraft.peer.v1.JoinResponse
+	(*RenewRequest)(nil),            // 9: spireraft.peer.v1.RenewRequest
+	(*RenewResponse)(nil),           // 10: spireraft.peer.v1.RenewResponse
+	(*RevokeTokenRequest)(nil),      // 11: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 12: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),           // 13: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 14: spireraft.peer.v1.RemoveResponse
+	(*RotateGossipKeyRequest)(nil),  // 15: spireraft.peer.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil), // 16: spireraft.peer.v1.RotateGossipKeyResponse
+	(*AddTokenRequest)(nil),         // 17: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),        // 18: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),            // 19: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),           // 20: spireraft.peer.v1.HelloResponse
+	(*VouchRequest)(nil),            // 21: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 22: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
@@ -1271,7 +1369,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,9 +21,6 @@ const (
 	// caLifetime is that of an authority. It has one key for as long.
 	caLifetime = 10 * 365 * 24 * time.Hour
 
-	// LeafLifetime is that of a node's certificate. It is renewed at two thirds.
-	LeafLifetime = 30 * 24 * time.Hour
-
 	// skew is how far back certificates are valid, for clocks that differ.
 	skew = 5 * time.Minute
 

@@ -142,21 +142,22 @@ func badConfigurations() map[string][]byte {
 		many[i] = voter(fmt.Sprint("n", i))
 	}
 	return map[string][]byte{
-		"nothing":                 nil,
-		"no msgpack":              []byte("xyz"),
-		"cut off":                 good[:len(good)-1],
-		"something behind it":     append(bytes.Clone(good), 0),
-		"a list of 4 billion":     []byte("\x81\xa7Servers\xdd\xff\xff\xff\xff"),
-		"deep lists":              append([]byte("\x81\xa1x"), bytes.Repeat([]byte{0x91}, 100_000)...),
-		"too many bytes":          make([]byte, configurationBytesMax+1),
-		"no servers":              configuration(),
-		"no voter":                configuration(raft.Server{ID: "a", Address: "a", Suffrage: raft.Nonvoter}),
-		"an unknown suffrage":     configuration(voter("a"), raft.Server{ID: "b", Address: "b", Suffrage: 7}),
-		"a server twice":          configuration(voter("a"), voter("a")),
-		"a server without an id":  configuration(voter("a"), voter("")),
-		"an id that is no id":     configuration(voter("a"), voter("../b")),
-		"a server somewhere else": configuration(raft.Server{ID: "a", Address: "b"}),
-		"too many servers":        configuration(many...),
+		"nothing":                        nil,
+		"no msgpack":                     []byte("xyz"),
+		"cut off":                        good[:len(good)-1],
+		"something behind it":            append(bytes.Clone(good), 0),
+		"a list of 4 billion":            []byte("\x81\xa7Servers\xdd\xff\xff\xff\xff"),
+		"what a decoder never ends with": []byte("\x81\xa7Servers\x92\x83\xa7Add\xa2ID\xa1\xc9\xa8S\x00\x00\xff\xffage0\x83\xa7Address\xa40000\xa2ID\xa40\x0100\xa8Suffrage0"),
+		"deep lists":                     append([]byte("\x81\xa1x"), bytes.Repeat([]byte{0x91}, 100_000)...),
+		"too many bytes":                 make([]byte, configurationBytesMax+1),
+		"no servers":                     configuration(),
+		"no voter":                       configuration(raft.Server{ID: "a", Address: "a", Suffrage: raft.Nonvoter}),
+		"an unknown suffrage":            configuration(voter("a"), raft.Server{ID: "b", Address: "b", Suffrage: 7}),
+		"a server twice":                 configuration(voter("a"), voter("a")),
+		"a server without an id":         configuration(voter("a"), voter("")),
+		"an id that is no id":            configuration(voter("a"), voter("../b")),
+		"a server somewhere else":        configuration(raft.Server{ID: "a", Address: "b"}),
+		"too many servers":               configuration(many...),
 	}
 }
 
@@ -196,7 +197,7 @@ func TestNonsenseEndsTheStream(t *testing.T) {
 func TestSaneRequestsPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
-		to := n.open("b")
+		to := n.open("b", func(cfg *Config) { cfg.Leader = func() string { return "evil" } })
 		arrived, stop := to.serve(5)
 		defer stop()
 		w := n.stream("evil", "b")
@@ -216,6 +217,39 @@ func TestSaneRequestsPass(t *testing.T) {
 		ask(snapshotBegin, validBegin("evil"), snapshotProgress, new(raftv1.SnapshotProgress))
 		if arrived() != 4 {
 			t.Errorf("raft has got %d requests", arrived())
+		}
+	})
+}
+
+// TestOnlyTheLeaderHandsOver: any other member that says so calls an election
+// whenever it likes.
+func TestOnlyTheLeaderHandsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		var leader string
+		to := n.open("b", func(cfg *Config) { cfg.Leader = func() string { return leader } })
+		arrived, stop := to.serve(5)
+		defer stop()
+		w := n.stream("c", "b")
+		for _, leader = range []string{"", "a", "b", "c"} {
+			if err := w.send(timeoutNow, &raftv1.TimeoutNowRequest{NodeId: "c"}); err != nil {
+				t.Fatal(err)
+			}
+			err := w.receive(time.Second, timeoutNowAnswer, new(raftv1.TimeoutNowResponse))
+			if took := arrived() == 1; took != (leader == "c") || (err == nil) != took {
+				t.Errorf("%q leads: raft has got it: %v, the peer is told %v", leader, took, err)
+			}
+		}
+		if log := to.log.String(); !strings.Contains(log, "peer=c") || !strings.Contains(log, errNotTheLeader.Error()) {
+			t.Errorf("the log says %q", log)
+		}
+		self := n.stream("b", "b") // how a node without a leader stands for election
+		leader = ""
+		if err := self.send(timeoutNow, &raftv1.TimeoutNowRequest{NodeId: "b"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := self.receive(time.Second, timeoutNowAnswer, new(raftv1.TimeoutNowResponse)); err != nil {
+			t.Error(err)
 		}
 	})
 }
