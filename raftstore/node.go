@@ -74,8 +74,10 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
+	rotation    rotation
 	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 
+	removal      removal
 	refusalLines refusalLines
 	retired      sync.Once // writes the audit line of it
 	admitted     bool      // consult has found that the node may start its cluster, or has joined it

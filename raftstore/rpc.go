@@ -63,13 +63,13 @@ func servedConfig(kind transport.Kind) rpc.Config {
 }
 
 // call sends a request to a server of the configuration and decodes its
-// response. Where that says that this node was removed, so it is.
+// response. Where that says that this node was removed, the others are asked.
 func (n *Node) call(ctx context.Context, node string, method uint8, req, resp proto.Message) error {
 	send := func(method uint8, body []byte) ([]byte, error) { return n.clients.Call(ctx, node, method, body) }
 	err := roundTrip(send, method, req, resp)
 	if errors.Is(err, ErrRemoved) {
-		n.retire(node)
-		return n.explain(err)
+		n.heardOfRemoval(node)
+		return n.explain(&toldError{text: err.Error(), is: errNotLeader}) // it is not taken; whether it's true shows soon
 	}
 	return err
 }
@@ -124,6 +124,7 @@ var errorCodes = []struct {
 	{10, errBadRequest},
 	{11, ErrAlreadyMember},
 	{12, errTooManyJoins},
+	{20, ErrRotationUnderWay},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without
