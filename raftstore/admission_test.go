@@ -100,6 +100,7 @@ func (c *cluster) admitted(node string) *transport.Transport {
 // TestAdmission_StrangersAreRefused: a certificate of the cluster alone opens no
 // stream on which anything is believed, and asking again doesn't help.
 func TestAdmission_StrangersAreRefused(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	evil := c.intruder("evil")
 	again := time.NewTicker(100 * time.Millisecond)
@@ -153,6 +154,7 @@ func TestAdmission_RemovalCutsStreams(t *testing.T) {
 // TestAdmission_MembersVouch: any member tells another one who is a member, and
 // says no of anybody else.
 func TestAdmission_MembersVouch(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	member := c.admitted("node-9")
 	for _, n := range c.nodes {
@@ -170,6 +172,7 @@ func TestAdmission_MembersVouch(t *testing.T) {
 // method, with the checks there, whoever asks. Nor does a member say in whose name
 // a command is, or propose for a term that the leader is not in.
 func TestPropose_IsForTransactions(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	member := c.admitted("node-9")
 	led := c.nodes[c.leader()].Status()
@@ -217,6 +220,7 @@ func TestPropose_IsForTransactions(t *testing.T) {
 // TestRequests_AreBoundedBeforeTheyAreDecoded: a probe of empty members takes
 // many times its length once it is decoded.
 func TestRequests_AreBoundedBeforeTheyAreDecoded(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	member := c.admitted("node-9")
 	for _, tc := range []struct {

@@ -15,6 +15,7 @@ import (
 // request is given up is the node's doing. Who asks errors.Is whether the context
 // has ended, as SPIRE does to know that it was stopped, must be told no.
 func TestSim_SucceededLeaderLooksLikeNoEndOfTheContext(t *testing.T) {
+	t.Parallel()
 	simulate(t, 3, 3, nil, func(s *sim) {
 		leader := s.elected()
 		asked := s.others(leader)[0]
