@@ -147,7 +147,7 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 	}
 	resp := &peerv1.JoinResponse{Members: n.memberAddresses(), Instance: n.instance()}
 	if who.request != nil {
-		chain, roots, err := n.issue(who)
+		chain, roots, err := n.issue(ctx, who)
 		if err != nil {
 			return nil, err
 		}
