@@ -137,6 +137,9 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 		n.failedJoins.failed(source, time.Now())
 	}
 	if err == nil {
+		err = n.canIssue(ctx, who) // before the token is spent
+	}
+	if err == nil {
 		err = n.takeIn(ctx, who, hash, req.GetAddress())
 	}
 	if err != nil {
