@@ -205,6 +205,11 @@ func invalid(tb testing.TB) map[string]struct {
 		"a token for a long id":          {fsm.EncodeAddJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), time.UnixMilli(1), time.UnixMilli(0)), store.ErrInvalid},
 		"a token id of another size":     {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: []byte("short")}}}), store.ErrInvalid},
 		"a key hash of another size":     {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{Hash: make([]byte, 32), NodeId: "n", KeyHash: []byte("short")}}}), store.ErrInvalid},
+		"gossip keys that are none":      {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{}), store.ErrInvalid},
+		"three gossip keys":              {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 2, 3)}), store.ErrInvalid},
+		"the same gossip key twice":      {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 1)}), store.ErrInvalid},
+		"a short gossip key":             {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: [][]byte{{1}}}), store.ErrInvalid},
+		"a gossip key that is not there": {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1), Primary: 1}), store.ErrInvalid},
 		"an opening by nobody":           {fsm.EncodeRecordOpening("", "", 1), store.ErrInvalid},
 		"a joining node with a long id":  {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), "", fsm.KeyHash{}, time.UnixMilli(0)), store.ErrInvalid},
 	}
@@ -272,6 +277,8 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 		{Kind: &fsmv1.Command_InitCluster{InitCluster: &fsmv1.InitCluster{Instance: "i", NodeId: "n", KeyHash: hash}}},
 		{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: hash[:8]}}},
 		{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{NodeId: "n"}}},
+		{Kind: &fsmv1.Command_SetGossipKeys{SetGossipKeys: &fsmv1.SetGossipKeys{Keys: [][]byte{hash}}}},
+		{Kind: &fsmv1.Command_RotateGossipKey{RotateGossipKey: &fsmv1.RotateGossipKey{}}},
 	} {
 		if err := fsm.CheckCommand(marshal(t, c)); err != nil {
 			t.Fatalf("%v: %v", c, err)
@@ -282,7 +289,7 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 			}
 		}
 	}
-	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 10 {
+	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 12 {
 		t.Errorf("there are %d kinds of command: add the new ones above", n)
 	}
 }

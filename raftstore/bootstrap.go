@@ -75,6 +75,5 @@ func (n *Node) isInCluster(ctx context.Context, address string) bool {
 	client := rpc.NewClient(conn, rpcConfig)
 	defer client.Close()
 	var resp peerv1.HelloResponse
-	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodHello, body) }
-	return roundTrip(send, &peerv1.HelloRequest{}, &resp) == nil && resp.GetMember()
+	return roundTrip(callOf(ctx, client), methodHello, &peerv1.HelloRequest{}, &resp) == nil && resp.GetMember()
 }

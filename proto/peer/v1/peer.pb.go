@@ -363,6 +363,9 @@ type ProbeResponse struct {
 	LastLogIndex uint64 `protobuf:"varint,6,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
 	// The leader whose address refuses this node's connections, if one does.
 	LostLeader string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
+	// The index of the cluster's gossip keys that the node's gossip uses. The
+	// largest number where it uses none of them.
+	GossipKeysIndex uint64 `protobuf:"varint,12,opt,name=gossip_keys_index,json=gossipKeysIndex,proto3" json:"gossip_keys_index,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
 	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -446,6 +449,13 @@ func (x *ProbeResponse) GetLostLeader() string {
 		return x.LostLeader
 	}
 	return ""
+}
+
+func (x *ProbeResponse) GetGossipKeysIndex() uint64 {
+	if x != nil {
+		return x.GossipKeysIndex
+	}
+	return 0
 }
 
 func (x *ProbeResponse) GetMembers() []*Member {
@@ -878,6 +888,79 @@ func (*RemoveResponse) Descriptor() ([]byte, []int) {
 	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
+// RotateGossipKeyRequest asks the leader to replace the cluster's gossip key.
+type RotateGossipKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyRequest) Reset() {
+	*x = RotateGossipKeyRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyRequest) ProtoMessage() {}
+
+func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+type RotateGossipKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyResponse) Reset() {
+	*x = RotateGossipKeyResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyResponse) ProtoMessage() {}
+
+func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
 // AddTokenRequest asks the leader to let one node join.
 type AddTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -892,7 +975,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +987,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1000,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -949,7 +1032,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1044,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1057,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -987,7 +1070,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1082,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,20 +1095,22 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 type HelloResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the node belongs to the cluster.
-	Member        bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	Member bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Whether the node that asks does, as far as this one knows.
+	AskerIsMember bool `protobuf:"varint,2,opt,name=asker_is_member,json=askerIsMember,proto3" json:"asker_is_member,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1122,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,12 +1135,19 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HelloResponse) GetMember() bool {
 	if x != nil {
 		return x.Member
+	}
+	return false
+}
+
+func (x *HelloResponse) GetAskerIsMember() bool {
+	if x != nil {
+		return x.AskerIsMember
 	}
 	return false
 }
@@ -1071,7 +1163,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1175,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1188,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1116,7 +1208,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1220,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1233,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1174,7 +1266,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xa6\x02\n" +
+	"agreedHash\"\xd2\x02\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1184,7 +1276,8 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\x12$\n" +
 	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
-	"lostLeader\x123\n" +
+	"lostLeader\x12*\n" +
+	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x123\n" +
 	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
@@ -1208,15 +1301,18 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x13RevokeTokenResponse\"(\n" +
 	"\rRemoveRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\x10\n" +
-	"\x0eRemoveResponse\"U\n" +
+	"\x0eRemoveResponse\"\x18\n" +
+	"\x16RotateGossipKeyRequest\"\x19\n" +
+	"\x17RotateGossipKeyResponse\"U\n" +
 	"\x0fAddTokenRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"\x12\n" +
 	"\x10AddTokenResponse\"\x0e\n" +
-	"\fHelloRequest\"'\n" +
+	"\fHelloRequest\"O\n" +
 	"\rHelloResponse\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\bR\x06member\"'\n" +
+	"\x06member\x18\x01 \x01(\bR\x06member\x12&\n" +
+	"\x0fasker_is_member\x18\x02 \x01(\bR\raskerIsMember\"'\n" +
 	"\fVouchRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"'\n" +
 	"\rVouchResponse\x12\x16\n" +
@@ -1234,29 +1330,31 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
-	(*ProposeRequest)(nil),      // 0: spireraft.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),     // 1: spireraft.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),    // 2: spireraft.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),   // 3: spireraft.peer.v1.ReadIndexResponse
-	(*Member)(nil),              // 4: spireraft.peer.v1.Member
-	(*ProbeRequest)(nil),        // 5: spireraft.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),       // 6: spireraft.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),         // 7: spireraft.peer.v1.JoinRequest
-	(*JoinResponse)(nil),        // 8: spireraft.peer.v1.JoinResponse
-	(*RenewRequest)(nil),        // 9: spireraft.peer.v1.RenewRequest
-	(*RenewResponse)(nil),       // 10: spireraft.peer.v1.RenewResponse
-	(*RevokeTokenRequest)(nil),  // 11: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil), // 12: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),       // 13: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 14: spireraft.peer.v1.RemoveResponse
-	(*AddTokenRequest)(nil),     // 15: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),    // 16: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),        // 17: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),       // 18: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),        // 19: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),       // 20: spireraft.peer.v1.VouchResponse
+	(*ProposeRequest)(nil),          // 0: spireraft.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),         // 1: spireraft.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),        // 2: spireraft.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),       // 3: spireraft.peer.v1.ReadIndexResponse
+	(*Member)(nil),                  // 4: spireraft.peer.v1.Member
+	(*ProbeRequest)(nil),            // 5: spireraft.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),           // 6: spireraft.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),             // 7: spireraft.peer.v1.JoinRequest
+	(*JoinResponse)(nil),            // 8: spireraft.peer.v1.JoinResponse
+	(*RenewRequest)(nil),            // 9: spireraft.peer.v1.RenewRequest
+	(*RenewResponse)(nil),           // 10: spireraft.peer.v1.RenewResponse
+	(*RevokeTokenRequest)(nil),      // 11: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 12: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),           // 13: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 14: spireraft.peer.v1.RemoveResponse
+	(*RotateGossipKeyRequest)(nil),  // 15: spireraft.peer.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil), // 16: spireraft.peer.v1.RotateGossipKeyResponse
+	(*AddTokenRequest)(nil),         // 17: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),        // 18: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),            // 19: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),           // 20: spireraft.peer.v1.HelloResponse
+	(*VouchRequest)(nil),            // 21: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 22: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
@@ -1281,7 +1379,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
