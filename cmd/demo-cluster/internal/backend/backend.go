@@ -56,7 +56,6 @@ func config(setup api.Setup, log *slog.Logger) raftstore.Config {
 		Logger:              log,
 		Gossip: &raftstore.GossipConfig{
 			BindAddress: setup.Addresses.Gossip,
-			Key:         setup.GossipKey,
 			Seeds:       setup.Seeds,
 		},
 	}
