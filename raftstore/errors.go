@@ -50,6 +50,10 @@ var (
 	// cluster answers. Join it instead.
 	ErrClusterExists = errors.New("the cluster exists already")
 
+	// ErrRotationUnderWay: the cluster's authority is being replaced already. Wait
+	// until that is done; see Status.Authority for the servers that it waits for.
+	ErrRotationUnderWay = errors.New("a rotation of the authority is under way")
+
 	// ErrToken: a join token that is malformed, unknown, expired, used by
 	// another node, or of another cluster. Create a new one.
 	ErrToken = errors.New("join token refused")

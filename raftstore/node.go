@@ -73,6 +73,7 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
+	rotation    rotation
 	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 
 	removal      removal

@@ -29,6 +29,7 @@ const (
 	methodVouch     = 8
 	methodRenew     = 9
 	methodRevoke    = 10
+	methodRotate    = 14
 
 	methodRotateGossip = 15
 )
@@ -117,7 +118,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		})
 	case methodAddToken:
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
-			return &peerv1.AddTokenResponse{}, n.handleAddToken(ctx, req)
+			return n.handleAddToken(ctx, req)
 		})
 	case methodRenew:
 		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
@@ -126,6 +127,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodRevoke:
 		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
 			return &peerv1.RevokeTokenResponse{}, n.handleRevokeToken(ctx, req)
+		})
+	case methodRotate:
+		return answer(body, &peerv1.RotateAuthorityRequest{}, func(*peerv1.RotateAuthorityRequest) (*peerv1.RotateAuthorityResponse, error) {
+			return &peerv1.RotateAuthorityResponse{}, n.beginRotation(ctx)
 		})
 	case methodRotateGossip:
 		return answer(body, &peerv1.RotateGossipKeyRequest{}, func(*peerv1.RotateGossipKeyRequest) (*peerv1.RotateGossipKeyResponse, error) {
@@ -208,12 +213,17 @@ func (n *Node) checkTransaction(ctx context.Context, command []byte) (grows bool
 	return fsm.CheckTransaction(command)
 }
 
-func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) error {
+func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
 	ttl := time.Duration(req.GetTtlMs()) * time.Millisecond
 	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
-		return fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
+		return nil, fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
 	}
-	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	pin, err := n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	resp := &peerv1.AddTokenResponse{}
+	if pin != nil {
+		resp.Authority = pin[:]
+	}
+	return resp, err
 }
 
 func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
@@ -238,7 +248,7 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
 	}
 	position := n.machine.Position()
-	return &peerv1.ProbeResponse{
+	resp := &peerv1.ProbeResponse{
 		Members:       members,
 		Term:          n.raft.CurrentTerm(),
 		AppliedIndex:  position.Index,
@@ -249,7 +259,9 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		LostLeader:    n.lostLeader(),
 
 		GossipKeysIndex: n.gossipKeysIndex(),
-	}, nil
+	}
+	n.tellAuthorities(resp)
+	return resp, nil
 }
 
 // probe asks a node for its term and health.

@@ -124,6 +124,7 @@ var errorCodes = []struct {
 	{10, errBadRequest},
 	{11, ErrAlreadyMember},
 	{12, errTooManyJoins},
+	{20, ErrRotationUnderWay},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without

@@ -51,6 +51,7 @@ func (s *sim) outgrow(index uint64) {
 // the log, under load: it has to be sent the state. Its watchers go on as if
 // nothing had been.
 func TestSim_SnapshotBringsBackAFollower(t *testing.T) {
+	t.Parallel()
 	simulate(t, 5, 3, shortLog, func(s *sim) {
 		l := s.startLoad(5, 6)
 		for round := range 3 {
@@ -85,6 +86,7 @@ func (s *sim) wantInstalled(i int, index uint64) {
 // TestSim_SnapshotForAJoiningNode has nodes join after the beginning of the log
 // is gone, while clients write, one of them while the leader changes.
 func TestSim_SnapshotForAJoiningNode(t *testing.T) {
+	t.Parallel()
 	simulate(t, 6, 3, shortLog, func(s *sim) {
 		l := s.startLoad(6, 6)
 		s.outgrow(1)
@@ -104,6 +106,7 @@ func TestSim_SnapshotForAJoiningNode(t *testing.T) {
 // TestSim_SnapshotWithoutTheHistory has a follower miss more than the history
 // holds: a watcher on it must be told, and list anew.
 func TestSim_SnapshotWithoutTheHistory(t *testing.T) {
+	t.Parallel()
 	little := func(cfg *raftstore.Config) {
 		shortLog(cfg)
 		cfg.HistoryBytesMax = 8 << 10

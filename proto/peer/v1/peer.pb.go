@@ -367,7 +367,12 @@ type ProbeResponse struct {
 	// largest number where it uses none of them.
 	GossipKeysIndex uint64 `protobuf:"varint,12,opt,name=gossip_keys_index,json=gossipKeysIndex,proto3" json:"gossip_keys_index,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
-	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
+	// Where the cluster is its own authority: the authorities that the node trusts,
+	// on its disk too, and the one that has issued the certificate which it shows
+	// from now on. Each is the SHA-256 of a SubjectPublicKeyInfo.
+	Authorities   [][]byte `protobuf:"bytes,20,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	Issuer        []byte   `protobuf:"bytes,21,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -465,6 +470,20 @@ func (x *ProbeResponse) GetMembers() []*Member {
 	return nil
 }
 
+func (x *ProbeResponse) GetAuthorities() [][]byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *ProbeResponse) GetIssuer() []byte {
+	if x != nil {
+		return x.Issuer
+	}
+	return nil
+}
+
 // JoinRequest asks the leader to take a node into the cluster.
 type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -556,6 +575,8 @@ type JoinResponse struct {
 	// roots: all as DER. Only with certificate_request.
 	Chain [][]byte `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
 	Roots [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	// The index of the log entry that changed the roots last.
+	AuthorityIndex uint64 `protobuf:"varint,7,opt,name=authority_index,json=authorityIndex,proto3" json:"authority_index,omitempty"`
 	// The instance of the cluster, with members.
 	Instance      string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -620,6 +641,13 @@ func (x *JoinResponse) GetRoots() [][]byte {
 	return nil
 }
 
+func (x *JoinResponse) GetAuthorityIndex() uint64 {
+	if x != nil {
+		return x.AuthorityIndex
+	}
+	return 0
+}
+
 func (x *JoinResponse) GetInstance() string {
 	if x != nil {
 		return x.Instance
@@ -676,7 +704,6 @@ func (x *RenewRequest) GetCertificateRequest() []byte {
 type RenewResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chain         [][]byte               `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
-	Roots         [][]byte               `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,11 +745,77 @@ func (x *RenewResponse) GetChain() [][]byte {
 	return nil
 }
 
-func (x *RenewResponse) GetRoots() [][]byte {
+// RotateAuthorityRequest asks the leader to replace the cluster's own authority.
+type RotateAuthorityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityRequest) Reset() {
+	*x = RotateAuthorityRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityRequest) ProtoMessage() {}
+
+func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
-		return x.Roots
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
 	}
-	return nil
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+}
+
+type RotateAuthorityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityResponse) Reset() {
+	*x = RotateAuthorityResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityResponse) ProtoMessage() {}
+
+func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 // RevokeTokenRequest asks the leader to drop a token that was not used.
@@ -736,7 +829,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +841,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +854,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeTokenRequest) GetId() []byte {
@@ -779,7 +872,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +884,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +897,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 // RemoveRequest asks the leader to take a server out of the configuration.
@@ -817,7 +910,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +922,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +935,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveRequest) GetNodeId() string {
@@ -860,7 +953,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +965,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +978,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 // RotateGossipKeyRequest asks the leader to replace the cluster's gossip key.
@@ -897,7 +990,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1002,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1015,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 type RotateGossipKeyResponse struct {
@@ -933,7 +1026,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1038,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1051,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 // AddTokenRequest asks the leader to let one node join.
@@ -975,7 +1068,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1080,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1093,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -1025,14 +1118,17 @@ func (x *AddTokenRequest) GetNodeId() string {
 }
 
 type AddTokenResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The authority that the token has to name, as the SHA-256 of its
+	// SubjectPublicKeyInfo. Empty where it is not the cluster's own.
+	Authority     []byte `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1140,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1153,14 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AddTokenResponse) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -1070,7 +1173,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1185,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1198,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 type HelloResponse struct {
@@ -1110,7 +1213,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1225,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1238,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HelloResponse) GetMember() bool {
@@ -1163,7 +1266,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1278,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1291,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1208,7 +1311,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1323,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1336,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1266,7 +1369,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xd2\x02\n" +
+	"agreedHash\"\x8c\x03\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1278,24 +1381,28 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
 	"lostLeader\x12*\n" +
 	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x123\n" +
-	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
+	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12 \n" +
+	"\vauthorities\x18\x14 \x03(\fR\vauthorities\x12\x16\n" +
+	"\x06issuer\x18\x15 \x01(\fR\x06issuer\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
 	"\adisk_id\x18\x03 \x01(\tR\x06diskId\x12\x17\n" +
 	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12/\n" +
-	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xbe\x01\n" +
+	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xe7\x01\n" +
 	"\fJoinResponse\x123\n" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x121\n" +
 	"\x06leader\x18\x02 \x01(\v2\x19.spireraft.peer.v1.MemberR\x06leader\x12\x14\n" +
 	"\x05chain\x18\x03 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x04 \x03(\fR\x05roots\x12\x1a\n" +
+	"\x05roots\x18\x04 \x03(\fR\x05roots\x12'\n" +
+	"\x0fauthority_index\x18\a \x01(\x04R\x0eauthorityIndex\x12\x1a\n" +
 	"\binstance\x18\x06 \x01(\tR\binstance\"?\n" +
 	"\fRenewRequest\x12/\n" +
-	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\";\n" +
+	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"%\n" +
 	"\rRenewResponse\x12\x14\n" +
-	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\fR\x05roots\"$\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\"\x18\n" +
+	"\x16RotateAuthorityRequest\"\x19\n" +
+	"\x17RotateAuthorityResponse\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"\x15\n" +
 	"\x13RevokeTokenResponse\"(\n" +
@@ -1307,8 +1414,9 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x0fAddTokenRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"\x12\n" +
-	"\x10AddTokenResponse\"\x0e\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"0\n" +
+	"\x10AddTokenResponse\x12\x1c\n" +
+	"\tauthority\x18\x01 \x01(\fR\tauthority\"\x0e\n" +
 	"\fHelloRequest\"O\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\bR\x06member\x12&\n" +
@@ -1330,7 +1438,7 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*ProposeRequest)(nil),          // 0: spireraft.peer.v1.ProposeRequest
 	(*ProposeResponse)(nil),         // 1: spireraft.peer.v1.ProposeResponse
@@ -1343,18 +1451,20 @@ var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*JoinResponse)(nil),            // 8: spireraft.peer.v1.JoinResponse
 	(*RenewRequest)(nil),            // 9: spireraft.peer.v1.RenewRequest
 	(*RenewResponse)(nil),           // 10: spireraft.peer.v1.RenewResponse
-	(*RevokeTokenRequest)(nil),      // 11: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),     // 12: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),           // 13: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),          // 14: spireraft.peer.v1.RemoveResponse
-	(*RotateGossipKeyRequest)(nil),  // 15: spireraft.peer.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil), // 16: spireraft.peer.v1.RotateGossipKeyResponse
-	(*AddTokenRequest)(nil),         // 17: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),        // 18: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),            // 19: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),           // 20: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),            // 21: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),           // 22: spireraft.peer.v1.VouchResponse
+	(*RotateAuthorityRequest)(nil),  // 11: spireraft.peer.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil), // 12: spireraft.peer.v1.RotateAuthorityResponse
+	(*RevokeTokenRequest)(nil),      // 13: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 14: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),           // 15: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 16: spireraft.peer.v1.RemoveResponse
+	(*RotateGossipKeyRequest)(nil),  // 17: spireraft.peer.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil), // 18: spireraft.peer.v1.RotateGossipKeyResponse
+	(*AddTokenRequest)(nil),         // 19: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),        // 20: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),            // 21: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),           // 22: spireraft.peer.v1.HelloResponse
+	(*VouchRequest)(nil),            // 23: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 24: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
@@ -1379,7 +1489,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
