@@ -67,6 +67,31 @@ func TestSim_SnapshotBringsBackAFollower(t *testing.T) {
 	})
 }
 
+// TestSim_LogBoundedInBytes has a follower miss more than the log keeps in bytes,
+// which is far less than it may have in entries.
+func TestSim_LogBoundedInBytes(t *testing.T) {
+	few := func(cfg *raftstore.Config) {
+		cfg.Log = raftstore.LogConfig{TrailingBytes: 24 << 10, CompactBytes: 24 << 10}
+	}
+	simulate(t, 14, 3, few, func(s *sim) {
+		l := s.startLoad(14, 6)
+		leader := s.elected()
+		behind := s.others(leader)[0]
+		missed := s.node(behind).Status().LastLogIndex
+		s.crash(behind)
+		s.outgrow(missed)
+		s.restart(behind)
+		s.wantInstalled(behind, missed)
+		l.finish()
+		for i := range s.size() {
+			first, last := s.logStart(i), s.node(i).Status().LastLogIndex
+			if have := last + 1 - first; have < shortTrailing {
+				t.Errorf("the log of %s has %d entries, fewer than a follower may need", s.name(i), have)
+			}
+		}
+	})
+}
+
 // wantInstalled waits until a node that had everything up to index has caught
 // up, and demands that it was sent the state for that: its log lacks what
 // followed.
