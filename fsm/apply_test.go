@@ -205,7 +205,11 @@ func invalid(tb testing.TB) map[string]struct {
 		"a token for a long id":          {fsm.EncodeAddJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), time.UnixMilli(1), time.UnixMilli(0)), store.ErrInvalid},
 		"a token id of another size":     {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: []byte("short")}}}), store.ErrInvalid},
 		"a key hash of another size":     {marshal(tb, &fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{Hash: make([]byte, 32), NodeId: "n", KeyHash: []byte("short")}}}), store.ErrInvalid},
-		"an opening by nobody":           {fsm.EncodeRecordOpening("", "", 1), store.ErrInvalid},
+		"an opening by nobody":           {fsm.EncodeRecordOpening("", "", opened(1)), store.ErrInvalid},
+		"no opening":                     {fsm.EncodeRecordOpening("n", "", nil), store.ErrInvalid},
+		"too many openings":              {fsm.EncodeRecordOpening("n", "", opened(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)), store.ErrInvalid},
+		"openings in no order":           {fsm.EncodeRecordOpening("n", "", opened(2, 2)), store.ErrInvalid},
+		"an opening without a number":    {fsm.EncodeRecordOpening("n", "", opened(0)), store.ErrInvalid},
 		"a joining node with a long id":  {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), "", fsm.KeyHash{}, time.UnixMilli(0)), store.ErrInvalid},
 	}
 }
@@ -271,7 +275,7 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 		{Kind: &fsmv1.Command_RemoveNode{RemoveNode: &fsmv1.RemoveNode{NodeId: "n"}}},
 		{Kind: &fsmv1.Command_InitCluster{InitCluster: &fsmv1.InitCluster{Instance: "i", NodeId: "n", KeyHash: hash}}},
 		{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: hash[:8]}}},
-		{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{NodeId: "n"}}},
+		{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{NodeId: "n", Openings: append(make([]byte, 7), append([]byte{1}, hash[:16]...)...)}}},
 	} {
 		if err := fsm.CheckCommand(marshal(t, c)); err != nil {
 			t.Fatalf("%v: %v", c, err)

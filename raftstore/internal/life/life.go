@@ -51,8 +51,8 @@ type file struct {
 	// state yet.
 	Founding bool `json:"founding,omitempty"`
 
-	// Openings are the last one known to be recorded, if there is one, and those
-	// after it.
+	// Openings are the last one known to be recorded, or the first of all, and
+	// those after it that may have been.
 	Openings []Opening `json:"openings,omitempty"`
 }
 
@@ -145,8 +145,12 @@ func (l *Life) Begin() error {
 			next.Number = f.Openings[n-1].Number + 1
 		}
 		_, _ = rand.Read(next.Nonce[:]) // never fails, see its documentation
-		kept := slices.Clone(f.Openings)
-		kept = slices.DeleteFunc(kept, func(o Opening) bool { return !o.Asked })
+		var kept []Opening
+		for i, o := range f.Openings {
+			if i == 0 || o.Asked { // the first one tells which copies can't be of this directory
+				kept = append(kept, o)
+			}
+		}
 		if len(kept) < OpeningsMax {
 			kept = append(kept, next)
 		}
