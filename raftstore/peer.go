@@ -29,6 +29,7 @@ const (
 	methodVouch     = 8
 	methodRenew     = 9
 	methodRevoke    = 10
+	methodOpened    = 11
 )
 
 // bodyBytesMax bounds the body of a request by its method, before anything is
@@ -76,6 +77,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodProbe:
 		return answer(body, &peerv1.ProbeRequest{}, func(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
 			return n.handleProbe(peer.Node, req)
+		})
+	case methodOpened:
+		return answer(body, &peerv1.OpenedRequest{}, func(req *peerv1.OpenedRequest) (*peerv1.OpenedResponse, error) {
+			return &peerv1.OpenedResponse{}, n.handleOpened(ctx, peer, req)
 		})
 	case methodVouch:
 		return answer(body, &peerv1.VouchRequest{}, n.handleVouch)
@@ -198,8 +203,10 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 	if leader, err := n.leaderID(); err == nil && leader == peer {
 		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
 	}
-	position := n.machine.Position()
+	position, opening := n.machine.Position(), n.present()
 	return &peerv1.ProbeResponse{
+		Opening:       opening.Number,
+		OpeningNonce:  opening.Nonce[:],
 		Members:       members,
 		Term:          n.raft.CurrentTerm(),
 		AppliedIndex:  position.Index,

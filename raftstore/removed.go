@@ -27,8 +27,11 @@ const leftFile = "left"
 const removedCure = "delete its data directory, and Init a new one with a new node id"
 
 // markLeft bars dir from being opened again.
-func markLeft(dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, leftFile), os.O_CREATE|os.O_WRONLY, 0o600)
+func markLeft(dir string) error { return mark(dir, leftFile) }
+
+// mark makes an empty file in dir.
+func mark(dir, name string) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

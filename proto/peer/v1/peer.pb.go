@@ -363,6 +363,9 @@ type ProbeResponse struct {
 	LastLogIndex uint64 `protobuf:"varint,6,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
 	// The leader whose address refuses this node's connections, if one does.
 	LostLeader string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
+	// The present opening of the node's data directory: see life.json.
+	Opening      uint64 `protobuf:"varint,8,opt,name=opening,proto3" json:"opening,omitempty"`
+	OpeningNonce []byte `protobuf:"bytes,9,opt,name=opening_nonce,json=openingNonce,proto3" json:"opening_nonce,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
 	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -446,6 +449,20 @@ func (x *ProbeResponse) GetLostLeader() string {
 		return x.LostLeader
 	}
 	return ""
+}
+
+func (x *ProbeResponse) GetOpening() uint64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
+}
+
+func (x *ProbeResponse) GetOpeningNonce() []byte {
+	if x != nil {
+		return x.OpeningNonce
+	}
+	return nil
 }
 
 func (x *ProbeResponse) GetMembers() []*Member {
@@ -715,6 +732,90 @@ func (x *RenewResponse) GetRoots() [][]byte {
 	return nil
 }
 
+// OpenedRequest is about the opening of the data directory that the node has
+// claimed in the handshake of this stream. A server that knows of another
+// process that runs as this node says so. Else the leader answers, and records
+// the opening if it is told to.
+type OpenedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        bool                   `protobuf:"varint,1,opt,name=record,proto3" json:"record,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenedRequest) Reset() {
+	*x = OpenedRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenedRequest) ProtoMessage() {}
+
+func (x *OpenedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenedRequest.ProtoReflect.Descriptor instead.
+func (*OpenedRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *OpenedRequest) GetRecord() bool {
+	if x != nil {
+		return x.Record
+	}
+	return false
+}
+
+type OpenedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenedResponse) Reset() {
+	*x = OpenedResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenedResponse) ProtoMessage() {}
+
+func (x *OpenedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenedResponse.ProtoReflect.Descriptor instead.
+func (*OpenedResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+}
+
 // RevokeTokenRequest asks the leader to drop a token that was not used.
 type RevokeTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -726,7 +827,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +839,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +852,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeTokenRequest) GetId() []byte {
@@ -769,7 +870,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +882,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +895,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 // RemoveRequest asks the leader to take a server out of the configuration.
@@ -807,7 +908,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +920,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +933,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveRequest) GetNodeId() string {
@@ -850,7 +951,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +963,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +976,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 // AddTokenRequest asks the leader to let one node join.
@@ -892,7 +993,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1005,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1018,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -949,7 +1050,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1062,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1075,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -987,7 +1088,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1100,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1113,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 type HelloResponse struct {
@@ -1025,7 +1126,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1138,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1151,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HelloResponse) GetMember() bool {
@@ -1071,7 +1172,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1184,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1197,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1116,7 +1217,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1229,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1242,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1174,7 +1275,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xa6\x02\n" +
+	"agreedHash\"\xe5\x02\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1184,7 +1285,9 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\x12$\n" +
 	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
-	"lostLeader\x123\n" +
+	"lostLeader\x12\x18\n" +
+	"\aopening\x18\b \x01(\x04R\aopening\x12#\n" +
+	"\ropening_nonce\x18\t \x01(\fR\fopeningNonce\x123\n" +
 	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
@@ -1202,7 +1305,10 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\";\n" +
 	"\rRenewResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\fR\x05roots\"$\n" +
+	"\x05roots\x18\x02 \x03(\fR\x05roots\"'\n" +
+	"\rOpenedRequest\x12\x16\n" +
+	"\x06record\x18\x01 \x01(\bR\x06record\"\x10\n" +
+	"\x0eOpenedResponse\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"\x15\n" +
 	"\x13RevokeTokenResponse\"(\n" +
@@ -1234,7 +1340,7 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*ProposeRequest)(nil),      // 0: spireraft.peer.v1.ProposeRequest
 	(*ProposeResponse)(nil),     // 1: spireraft.peer.v1.ProposeResponse
@@ -1247,16 +1353,18 @@ var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*JoinResponse)(nil),        // 8: spireraft.peer.v1.JoinResponse
 	(*RenewRequest)(nil),        // 9: spireraft.peer.v1.RenewRequest
 	(*RenewResponse)(nil),       // 10: spireraft.peer.v1.RenewResponse
-	(*RevokeTokenRequest)(nil),  // 11: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil), // 12: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),       // 13: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 14: spireraft.peer.v1.RemoveResponse
-	(*AddTokenRequest)(nil),     // 15: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),    // 16: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),        // 17: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),       // 18: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),        // 19: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),       // 20: spireraft.peer.v1.VouchResponse
+	(*OpenedRequest)(nil),       // 11: spireraft.peer.v1.OpenedRequest
+	(*OpenedResponse)(nil),      // 12: spireraft.peer.v1.OpenedResponse
+	(*RevokeTokenRequest)(nil),  // 13: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil), // 14: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),       // 15: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),      // 16: spireraft.peer.v1.RemoveResponse
+	(*AddTokenRequest)(nil),     // 17: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),    // 18: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),        // 19: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),       // 20: spireraft.peer.v1.HelloResponse
+	(*VouchRequest)(nil),        // 21: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),       // 22: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
@@ -1281,7 +1389,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
