@@ -101,7 +101,11 @@ func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, o
 	if err != nil {
 		return rep, err
 	}
-	c, err := cluster.New(cluster.Config{Nodes: opts.nodes, TrustDomain: file.TrustDomain, Command: []string{self, serverCommand}, Workspace: ws})
+	c, err := cluster.New(cluster.Config{
+		Nodes: opts.nodes, TrustDomain: file.TrustDomain, Command: []string{self, serverCommand}, Workspace: ws,
+		CertificateLifetime: opts.scenario.CertificateLifetime,
+		Say:                 func(format string, args ...any) { display.Printf("      "+format, args...) },
+	})
 	if err != nil {
 		return rep, err
 	}
@@ -118,7 +122,7 @@ func playIn(ctx context.Context, hurry <-chan struct{}, ws *cluster.Workspace, o
 	if !rep.OK && ctx.Err() == nil {
 		display.Close() // the logs come after the last table
 		for _, s := range c.Servers {
-			_, _ = fmt.Fprintf(stderr, "\nThe log of %s ends:\n%s\n", s.Name, s.LogTail())
+			_, _ = fmt.Fprintf(stderr, "\nThe log of %s ends:\n%s\n", s.Name(), s.LogTail())
 		}
 		if !opts.keep {
 			_, _ = fmt.Fprintln(stderr, "\nRun it again with --keep to have the whole logs.")

@@ -1,3 +1,3 @@
-// Package devca is a throw-away certificate authority for tests and demos. Its
+// Package devca is a throw-away certificate authority for tests. Its
 // key lives in memory, and nothing is ever revoked: it is not for production.
 package devca

@@ -1,13 +1,11 @@
 package raftnet
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/hashicorp/raft"
 
 	raftv1 "github.com/spire-raft/spire-raft/proto/raft/v1"
-	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 )
 
 // Bounds of terms and indexes. They leave room above for arithmetic, and for
@@ -154,60 +152,4 @@ func checkAnswer(granted bool, term, requestTerm uint64) error {
 		return breach("an answer of term %d (granted: %v) to a request of term %d", term, granted, requestTerm)
 	}
 	return nil
-}
-
-// CheckConfiguration refuses what is not a configuration as this program
-// writes it: raft panics where it can't decode one, and leads nobody with one
-// that has no voter.
-func CheckConfiguration(data []byte) error {
-	if len(data) > configurationBytesMax {
-		return fmt.Errorf("a configuration has %d bytes, the limit is %d", len(data), configurationBytesMax)
-	}
-	c, err := decodeConfiguration(data)
-	if err != nil {
-		return err
-	}
-	if len(c.Servers) > serversMax {
-		return fmt.Errorf("a configuration has %d servers, the limit is %d", len(c.Servers), serversMax)
-	}
-	voters := 0
-	seen := make(map[raft.ServerID]bool, len(c.Servers))
-	for _, s := range c.Servers {
-		if err := identity.CheckID(string(s.ID)); err != nil {
-			return fmt.Errorf("a configuration: %w", err)
-		}
-		if string(s.Address) != string(s.ID) {
-			return fmt.Errorf("a configuration has server %s under another address, %.100q", s.ID, s.Address)
-		}
-		if seen[s.ID] {
-			return fmt.Errorf("a configuration has server %s twice", s.ID)
-		}
-		seen[s.ID] = true
-		switch s.Suffrage {
-		case raft.Voter:
-			voters++
-		case raft.Nonvoter:
-		default:
-			return fmt.Errorf("a configuration has server %s with suffrage %d", s.ID, s.Suffrage)
-		}
-	}
-	if voters == 0 {
-		return fmt.Errorf("a configuration has no voter among %d servers", len(c.Servers))
-	}
-	return nil
-}
-
-// decodeConfiguration is raft.DecodeConfiguration, which panics, and takes
-// other encodings than raft's own.
-func decodeConfiguration(data []byte) (c raft.Configuration, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("a configuration can't be decoded: %v", p)
-		}
-	}()
-	c = raft.DecodeConfiguration(data)
-	if !bytes.Equal(raft.EncodeConfiguration(c), data) {
-		return c, fmt.Errorf("a configuration of %d bytes is not in raft's form", len(data))
-	}
-	return c, nil
 }

@@ -142,21 +142,22 @@ func badConfigurations() map[string][]byte {
 		many[i] = voter(fmt.Sprint("n", i))
 	}
 	return map[string][]byte{
-		"nothing":                 nil,
-		"no msgpack":              []byte("xyz"),
-		"cut off":                 good[:len(good)-1],
-		"something behind it":     append(bytes.Clone(good), 0),
-		"a list of 4 billion":     []byte("\x81\xa7Servers\xdd\xff\xff\xff\xff"),
-		"deep lists":              append([]byte("\x81\xa1x"), bytes.Repeat([]byte{0x91}, 100_000)...),
-		"too many bytes":          make([]byte, configurationBytesMax+1),
-		"no servers":              configuration(),
-		"no voter":                configuration(raft.Server{ID: "a", Address: "a", Suffrage: raft.Nonvoter}),
-		"an unknown suffrage":     configuration(voter("a"), raft.Server{ID: "b", Address: "b", Suffrage: 7}),
-		"a server twice":          configuration(voter("a"), voter("a")),
-		"a server without an id":  configuration(voter("a"), voter("")),
-		"an id that is no id":     configuration(voter("a"), voter("../b")),
-		"a server somewhere else": configuration(raft.Server{ID: "a", Address: "b"}),
-		"too many servers":        configuration(many...),
+		"nothing":                        nil,
+		"no msgpack":                     []byte("xyz"),
+		"cut off":                        good[:len(good)-1],
+		"something behind it":            append(bytes.Clone(good), 0),
+		"a list of 4 billion":            []byte("\x81\xa7Servers\xdd\xff\xff\xff\xff"),
+		"what a decoder never ends with": []byte("\x81\xa7Servers\x92\x83\xa7Add\xa2ID\xa1\xc9\xa8S\x00\x00\xff\xffage0\x83\xa7Address\xa40000\xa2ID\xa40\x0100\xa8Suffrage0"),
+		"deep lists":                     append([]byte("\x81\xa1x"), bytes.Repeat([]byte{0x91}, 100_000)...),
+		"too many bytes":                 make([]byte, configurationBytesMax+1),
+		"no servers":                     configuration(),
+		"no voter":                       configuration(raft.Server{ID: "a", Address: "a", Suffrage: raft.Nonvoter}),
+		"an unknown suffrage":            configuration(voter("a"), raft.Server{ID: "b", Address: "b", Suffrage: 7}),
+		"a server twice":                 configuration(voter("a"), voter("a")),
+		"a server without an id":         configuration(voter("a"), voter("")),
+		"an id that is no id":            configuration(voter("a"), voter("../b")),
+		"a server somewhere else":        configuration(raft.Server{ID: "a", Address: "b"}),
+		"too many servers":               configuration(many...),
 	}
 }
 

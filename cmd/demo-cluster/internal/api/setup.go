@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // Setup is the first line that a server reads from its standard input. It goes
 // there, and not into arguments or the environment, since it holds secrets
 // that other users of the machine could see.
@@ -14,10 +16,9 @@ type Setup struct {
 	// initialised.
 	Dir string `json:"dir"`
 
-	// Certificate, Key and Roots are PEM files.
-	Certificate string `json:"certificate"`
-	Key         string `json:"key"`
-	Roots       string `json:"roots"`
+	// CertificateLifetime is that of the certificates that the server issues
+	// while it leads. Zero is the default.
+	CertificateLifetime time.Duration `json:"certificate_lifetime"`
 
 	// Addresses to listen on. A port that is taken, or 0, is replaced by a
 	// free one.
@@ -31,9 +32,10 @@ type Setup struct {
 	Seeds     []string `json:"seeds"`
 	GossipKey []byte   `json:"gossip_key"`
 
-	// Bootstrap makes the server the first of a new cluster. A JoinToken makes
-	// it ask the servers at the addresses of Join for admission. A server that
-	// belongs to the cluster has neither.
+	// Bootstrap makes the server the first of a new cluster, and so the
+	// authority of all. A JoinToken makes it ask the servers at the addresses of
+	// Join for admission and a certificate. A server that belongs to the cluster
+	// has neither.
 	Bootstrap bool     `json:"bootstrap"`
 	Join      []string `json:"join"`
 	JoinToken string   `json:"join_token"`

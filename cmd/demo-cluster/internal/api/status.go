@@ -1,6 +1,10 @@
 package api
 
-import "github.com/spire-raft/spire-raft/store"
+import (
+	"time"
+
+	"github.com/spire-raft/spire-raft/store"
+)
 
 // RoleLeader is the role of the server that leads.
 const RoleLeader = "leader"
@@ -21,6 +25,10 @@ type Status struct {
 
 	// Voters are the servers that count for a majority.
 	Voters []string `json:"voters"`
+
+	// CertificateNotAfter is when the server's own certificate ends, unless it is
+	// renewed before.
+	CertificateNotAfter time.Time `json:"certificate_not_after"`
 
 	// Diverged tells that the server has seen another with a different hash at
 	// the same index.

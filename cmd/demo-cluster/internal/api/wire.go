@@ -126,7 +126,7 @@ type Pair struct {
 	ModRevision store.Revision `json:"mod_revision"`
 }
 
-// Token admits one server.
+// Token admits one server. It is a secret.
 type Token struct {
 	Token string `json:"token"`
 }

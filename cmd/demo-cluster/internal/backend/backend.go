@@ -11,7 +11,6 @@ import (
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/node"
 	"github.com/spire-raft/spire-raft/raftstore"
-	"github.com/spire-raft/spire-raft/transport"
 )
 
 // promoteAfter is shorter than a cluster with slow disks would want: a demo has
@@ -48,12 +47,12 @@ func Open(ctx context.Context, setup api.Setup, log *slog.Logger) (node.Backend,
 
 func config(setup api.Setup, log *slog.Logger) raftstore.Config {
 	cfg := raftstore.Config{
-		Dir:           setup.Dir,
-		Credentials:   &transport.Files{Certificate: setup.Certificate, Key: setup.Key, Roots: setup.Roots},
-		ListenAddress: setup.Addresses.Raft,
-		Bootstrap:     setup.Bootstrap,
-		Timing:        raftstore.Timing{PromoteAfter: promoteAfter},
-		Logger:        log,
+		Dir:                 setup.Dir,
+		ListenAddress:       setup.Addresses.Raft,
+		CertificateLifetime: setup.CertificateLifetime,
+		Bootstrap:           setup.Bootstrap,
+		Timing:              raftstore.Timing{PromoteAfter: promoteAfter},
+		Logger:              log,
 		Gossip: &raftstore.GossipConfig{
 			BindAddress: setup.Addresses.Gossip,
 			Key:         setup.GossipKey,
@@ -78,6 +77,8 @@ func (r *replica) Status() api.Status {
 		Revision:     s.Cursor.Revision,
 		Hash:         s.StateHash.String(),
 		Diverged:     s.Diverged,
+
+		CertificateNotAfter: s.CertificateNotAfter,
 	}
 	if s.Role != raftstore.RoleNonVoter {
 		out.Voters = append(out.Voters, s.NodeID)

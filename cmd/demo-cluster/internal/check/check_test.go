@@ -335,6 +335,32 @@ func TestStream_ProgressMarksInPlaceAreFine(t *testing.T) {
 	}
 }
 
+func TestStream_RetiredMayEndEarlyAndNothingElse(t *testing.T) {
+	r := soundRun()
+	history, short, wrong, ahead := check.NewHistory(), check.NewStream("short"), check.NewStream("wrong"), check.NewStream("ahead")
+	for i, b := range r.batches {
+		history.Add(b)
+		ahead.Add(b)
+		if i < 5 {
+			short.Add(b)
+		}
+		if i < 3 {
+			wrong.Add(b)
+		}
+	}
+	wrong.Add(batch(4, r.create("write-lost")...))
+	ahead.Add(batch(12, r.create("write-lost-too")...))
+	for _, s := range []*check.Stream{short, wrong, ahead} {
+		s.Retire()
+	}
+	if v := check.Judge(r.ledger, history, []*check.Stream{short}); len(v.Problems) > 0 {
+		t.Errorf("problems: %q", v.Problems)
+	}
+	v := check.Judge(r.ledger, history, []*check.Stream{wrong, ahead})
+	wantProblem(t, v.Problems, "wrong: revision 4 did not bring the changes that the history has")
+	wantProblem(t, v.Problems, "ahead: was given revision 12, the history ends at 11")
+}
+
 func TestStream_BreakCountsAsAGap(t *testing.T) {
 	s := check.NewStream("watcher")
 	s.Break(store.ErrCompacted)

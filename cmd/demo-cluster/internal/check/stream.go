@@ -23,6 +23,7 @@ type Stream struct {
 	cursor  store.Cursor
 	digests map[store.Revision]uint64
 	counts  StreamCounts
+	retired bool
 	problems
 }
 
@@ -89,6 +90,14 @@ func (s *Stream) Break(err error) {
 	s.report("%s: the watch can't go on after revision %d: %v", s.Name, s.cursor.Revision, err)
 }
 
+// Retire notes that the watcher's server is gone for good, and the watcher with
+// it: what follows its cursor is not missing. It gets no more batches.
+func (s *Stream) Retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired = true
+}
+
 // mark checks a progress mark. Every revision has a change that this watcher
 // watches, so that a mark can't be anywhere but where the last batch was.
 func (s *Stream) mark(at api.Cursor) {
@@ -145,11 +154,16 @@ func (s *Stream) keyOrder(b api.Batch) {
 }
 
 // Compare checks the stream against the whole history: each revision must have
-// brought the same changes, up to the last.
+// brought the same changes, up to the last or, where the stream was retired, as
+// far as it came.
 func (s *Stream) Compare(h *History) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if last := h.Revision(); s.cursor.Revision < last {
+	switch last := h.Revision(); {
+	case s.cursor.Revision > last:
+		s.counts.OutOfOrder++
+		s.report("%s: was given revision %d, the history ends at %d", s.Name, s.cursor.Revision, last)
+	case s.cursor.Revision < last && !s.retired:
 		s.gap(s.cursor.Revision, last+1)
 	}
 	for _, b := range h.batches {

@@ -119,10 +119,19 @@ func (c *Client) Status(ctx context.Context, timeout time.Duration) (api.Status,
 	return call[api.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil, timeout)
 }
 
-// CreateJoinToken returns a token that admits one server.
-func (c *Client) CreateJoinToken(ctx context.Context, ttl, timeout time.Duration) (string, error) {
-	token, err := call[api.Token](ctx, c, http.MethodPost, "/v1/join-tokens", url.Values{"ttl": {ttl.String()}}, nil, timeout)
+// CreateJoinToken returns a token that admits the server with an id, or any one
+// where that is empty.
+func (c *Client) CreateJoinToken(ctx context.Context, node string, ttl, timeout time.Duration) (string, error) {
+	query := url.Values{"node": {node}, "ttl": {ttl.String()}}
+	token, err := call[api.Token](ctx, c, http.MethodPost, "/v1/join-tokens", query, nil, timeout)
 	return token.Token, err
+}
+
+// RemoveServer takes a server out of the cluster for good. It may be asked
+// again.
+func (c *Client) RemoveServer(ctx context.Context, node string, timeout time.Duration) error {
+	_, err := call[struct{}](ctx, c, http.MethodDelete, "/v1/servers/"+url.PathEscape(node), nil, nil, timeout)
+	return err
 }
 
 func entryPath(id string) string { return "/v1/entries/" + url.PathEscape(id) }

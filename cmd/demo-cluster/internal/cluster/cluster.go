@@ -6,26 +6,18 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-
-	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 )
 
 const (
-	clusterID   = "demo"
-	trustDomain = "demo.test"
+	clusterID = "demo"
 
 	gossipKeyBytes = 32
 	tokenBytes     = 32
-
-	// joinTokenTTL is how long a server has to present its join token.
-	joinTokenTTL = time.Minute
 
 	// pollInterval is the time between looks at what is waited for.
 	pollInterval = 20 * time.Millisecond
@@ -41,6 +33,14 @@ type Config struct {
 	// TrustDomain is that of the agents that the servers serve.
 	TrustDomain spiffeid.TrustDomain
 
+	// CertificateLifetime is that of the servers' certificates. Zero is the
+	// default, which outlasts every run.
+	CertificateLifetime time.Duration
+
+	// Say is told, in a line each, what an operator would have to do. Nil means
+	// nobody listens.
+	Say func(format string, args ...any)
+
 	// Command is what becomes a server when it is run with the server's name
 	// as one more argument.
 	Command []string
@@ -55,8 +55,7 @@ type Cluster struct {
 
 	TrustDomain spiffeid.TrustDomain
 
-	workspace *Workspace
-	command   []string
+	cfg       Config
 	spawner   *spawner
 	token     string
 	gossipKey []byte
@@ -64,32 +63,42 @@ type Cluster struct {
 	closeOnce sync.Once
 
 	operations atomic.Int64
+
+	mu    sync.Mutex // guards the field below
+	named int        // node ids that were given away; each is used once
 }
 
-// New prepares a cluster: directories, certificates and secrets. No process
-// runs yet. Close it.
+// New prepares a cluster: directories and secrets. No process runs yet. Close
+// it.
 func New(cfg Config) (*Cluster, error) {
+	if cfg.Say == nil {
+		cfg.Say = func(string, ...any) {}
+	}
 	c := &Cluster{
 		TrustDomain: cfg.TrustDomain,
 
-		workspace: cfg.Workspace,
-		command:   cfg.Command,
+		cfg:       cfg,
 		token:     base64.RawURLEncoding.EncodeToString(random(tokenBytes)),
 		gossipKey: random(gossipKeyBytes),
 		crashes:   make(chan Crash, cfg.Nodes),
 	}
-	for i := range cfg.Nodes {
-		s := newServer(c, fmt.Sprintf("n%d", i+1))
-		if err := os.Mkdir(s.dir, 0o700); err != nil {
+	for range cfg.Nodes {
+		s := newServer(c)
+		if err := s.rename(c.nextName()); err != nil {
 			return nil, err
 		}
 		c.Servers = append(c.Servers, s)
 	}
-	if err := c.issueCertificates(); err != nil {
-		return nil, err
-	}
 	c.spawner = newSpawner()
 	return c, nil
+}
+
+// nextName returns a node id that no server has had.
+func (c *Cluster) nextName() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.named++
+	return fmt.Sprintf("n%d", c.named)
 }
 
 func random(n int) []byte {
@@ -137,24 +146,6 @@ func (c *Cluster) Close() {
 	})
 }
 
-// Form starts the servers, the first as a cluster of its own, and waits until
-// every server has a vote.
-func (c *Cluster) Form(ctx context.Context) error {
-	if err := c.Servers[0].Start(ctx); err != nil {
-		return err
-	}
-	if _, err := c.WaitLeader(ctx); err != nil {
-		return err
-	}
-	if err := c.StartAll(ctx, c.Servers[1:]...); err != nil {
-		return err
-	}
-	return Poll(ctx, "every server to have a vote", func() bool {
-		_, status, ok := c.Leader(ctx)
-		return ok && len(status.Voters) == len(c.Servers)
-	})
-}
-
 // StartAll starts servers at the same time.
 func (c *Cluster) StartAll(ctx context.Context, servers ...*Server) error {
 	errs := make([]error, len(servers))
@@ -164,52 +155,4 @@ func (c *Cluster) StartAll(ctx context.Context, servers ...*Server) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// setup is what s needs to know to start.
-func (c *Cluster) setup(ctx context.Context, s *Server) (api.Setup, error) {
-	setup := api.Setup{
-		Node:        s.Name,
-		Cluster:     clusterID,
-		TrustDomain: c.TrustDomain.IDString(),
-		Dir:         filepath.Join(s.dir, "data"),
-		Certificate: s.tls.Certificate,
-		Key:         s.tls.Key,
-		Roots:       s.tls.Roots,
-		Addresses:   s.Addresses(),
-		Token:       c.token,
-		GossipKey:   c.gossipKey,
-	}
-	for _, other := range c.Servers {
-		if other != s && other.hasJoined() {
-			setup.Join = append(setup.Join, other.Addresses().Raft)
-			setup.Seeds = append(setup.Seeds, other.Addresses().Gossip)
-		}
-	}
-	if s.hasJoined() {
-		return setup, nil
-	}
-	if s == c.Servers[0] {
-		setup.Bootstrap = true
-		return setup, nil
-	}
-	leader, err := c.WaitLeader(ctx)
-	if err != nil {
-		return api.Setup{}, err
-	}
-	cl, err := leader.Client()
-	if err != nil {
-		return api.Setup{}, err
-	}
-	setup.JoinToken, err = cl.CreateJoinToken(ctx, joinTokenTTL, 5*time.Second)
-	if err != nil {
-		return api.Setup{}, fmt.Errorf("join token for %s: %w", s.Name, err)
-	}
-	return setup, nil
-}
-
-func (s *Server) hasJoined() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.joined
 }

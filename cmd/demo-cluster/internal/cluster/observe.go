@@ -55,7 +55,7 @@ func (c *Cluster) WaitLeader(ctx context.Context) (*Server, error) {
 // the wait began.
 func (c *Cluster) WaitCaughtUp(ctx context.Context, s *Server) error {
 	var target uint64
-	return Poll(ctx, s.Name+" to catch up", func() bool {
+	return Poll(ctx, s.Name()+" to catch up", func() bool {
 		if target == 0 {
 			_, status, ok := c.Leader(ctx)
 			if !ok {

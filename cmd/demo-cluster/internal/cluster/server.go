@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/client"
-	"github.com/spire-raft/spire-raft/transport"
 )
 
 // serverDirPrefix begins the names of the servers' directories.
@@ -42,34 +42,40 @@ func (s State) String() string {
 	return [...]string{"down", "starting", "running", "paused", "stopping"}[s]
 }
 
-// Server is one server of the cluster, whether its process runs or not. One
-// goroutine at a time may start, stop, kill, pause and resume it; the other
-// methods may be called by any.
+// Server is one server of the cluster, whether its process runs or not. Where a
+// server has lost its disk, the one that takes its place is the same Server with
+// another name. One goroutine at a time may start, stop, kill, pause, resume and
+// replace it; the other methods may be called by any.
 type Server struct {
-	Name string
-
 	cluster *Cluster
-	dir     string
-	tls     *transport.Files
 
 	mu        sync.Mutex // guards the fields below
+	name      string     // its node id
+	dir       string     // its data and log
 	state     State
 	changed   chan struct{} // closed and replaced at every change of state
 	process   *process
 	client    *client.Client
 	addresses api.Addresses
-	joined    bool // it has been part of the cluster
+	founds    bool   // it makes the cluster when it is first started
+	joinToken string // that it joins with, unless it founds the cluster
+	joined    bool   // it has been part of the cluster
 }
 
-func newServer(c *Cluster, name string) *Server {
+func newServer(c *Cluster) *Server {
 	const anyPort = "127.0.0.1:0"
 	return &Server{
-		Name:      name,
 		cluster:   c,
-		dir:       filepath.Join(c.workspace.Dir, serverDirPrefix+name),
 		changed:   make(chan struct{}),
 		addresses: api.Addresses{Client: anyPort, Raft: anyPort, Gossip: anyPort},
 	}
+}
+
+// Name returns the server's node id.
+func (s *Server) Name() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.name
 }
 
 // State returns what the demo has done to the server.
@@ -103,7 +109,7 @@ func (s *Server) Client() (*client.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != Running && s.state != Paused {
-		return nil, fmt.Errorf("%w: %s is %s", ErrDown, s.Name, s.state)
+		return nil, fmt.Errorf("%w: %s is %s", ErrDown, s.name, s.state)
 	}
 	return s.client, nil
 }
@@ -128,7 +134,7 @@ func (s *Server) WaitClient(ctx context.Context) (*client.Client, error) {
 // Status asks the server how it is. It doesn't wait for a paused one.
 func (s *Server) Status(ctx context.Context) (api.Status, error) {
 	if state := s.State(); state == Paused {
-		return api.Status{}, fmt.Errorf("%w: %s is %s", ErrDown, s.Name, state)
+		return api.Status{}, fmt.Errorf("%w: %s is %s", ErrDown, s.Name(), state)
 	}
 	cl, err := s.Client()
 	if err != nil {
@@ -141,11 +147,11 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 // serves.
 func (s *Server) Start(ctx context.Context) error {
 	s.set(Starting)
-	setup, err := s.cluster.setup(ctx, s)
+	setup, err := s.cluster.setup(s)
 	var p *process
 	if err == nil {
-		argv := append(append([]string{}, s.cluster.command...), s.Name)
-		p, err = s.cluster.spawner.startProcess(ctx, argv, setup, s.logPath(), s.cluster.workspace.lock)
+		argv := append(slices.Clone(s.cluster.cfg.Command), s.Name())
+		p, err = s.cluster.spawner.startProcess(ctx, argv, setup, s.logPath(), s.cluster.cfg.Workspace.lock)
 	}
 	if err != nil {
 		s.set(Down)
@@ -168,7 +174,7 @@ func (s *Server) notice(p *process) {
 	s.mu.Unlock()
 	if !expected {
 		s.gone()
-		s.cluster.crashed(Crash{Server: s, Err: fmt.Errorf("%s ended by itself: %w", s.Name, p.exit())})
+		s.cluster.crashed(Crash{Server: s, Err: fmt.Errorf("%s ended by itself: %w", s.Name(), p.exit())})
 	}
 }
 
@@ -177,7 +183,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.set(Stopping)
 	defer s.gone()
 	if err := s.process.stop(ctx); err != nil {
-		return fmt.Errorf("%s: %w", s.Name, err)
+		return fmt.Errorf("%s: %w", s.Name(), err)
 	}
 	return nil
 }
@@ -190,6 +196,12 @@ func (s *Server) Kill() {
 	s.set(Stopping)
 	s.process.kill()
 	s.gone()
+}
+
+// LoseDisk is Kill, and the end of all that the server had stored.
+func (s *Server) LoseDisk() error {
+	s.Kill()
+	return os.RemoveAll(s.dataDir())
 }
 
 // Pause stops the process with SIGSTOP: it holds its connections and answers
@@ -223,7 +235,15 @@ func (s *Server) set(state State) {
 	s.changed = make(chan struct{})
 }
 
-func (s *Server) logPath() string { return filepath.Join(s.dir, "log.txt") }
+func (s *Server) path(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return filepath.Join(s.dir, name)
+}
+
+func (s *Server) dataDir() string { return s.path("data") }
+
+func (s *Server) logPath() string { return s.path("log.txt") }
 
 // LogTail returns the last lines of the server's log.
 func (s *Server) LogTail() string {

@@ -109,7 +109,7 @@ func (a *Agents) ask(ctx context.Context, agent Agent, known map[string]bool) (m
 		if known[e.ID] {
 			continue
 		}
-		if sent, via, ok := a.Ledger.Sent(e.ID); ok && via != "" && via != agent.Server.Name {
+		if sent, via, ok := a.Ledger.Sent(e.ID); ok && via != "" && via != agent.Server.Name() {
 			a.Propagation.Add(sent, now)
 		}
 	}

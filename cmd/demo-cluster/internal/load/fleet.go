@@ -43,7 +43,7 @@ func NewFleet(c *cluster.Cluster) *Fleet {
 	f := &Fleet{TrustDomain: c.TrustDomain}
 	for _, s := range c.Servers {
 		for _, region := range regions {
-			id := fmt.Sprintf("%s/spire/agent/demo/%s-%s", f.TrustDomain.IDString(), s.Name, region)
+			id := fmt.Sprintf("%s/spire/agent/demo/%s-%s", f.TrustDomain.IDString(), s.Name(), region)
 			f.Agents = append(f.Agents, Agent{ID: id, Server: s, region: region})
 		}
 	}
@@ -90,7 +90,7 @@ func (f *Fleet) selectors() []task {
 	var tasks []task
 	for _, a := range f.Agents {
 		selectors := []*spirev1.Selector{
-			{Type: selectorType, Value: "server:" + a.Server.Name},
+			{Type: selectorType, Value: "server:" + a.Server.Name()},
 			regionSelector(a.region),
 		}
 		tasks = append(tasks, task{write: check.SelectorsOf(a.ID), blind: true, send: func(ctx context.Context, cl *client.Client) (api.Written, error) {

@@ -118,8 +118,21 @@ func TestExpectProgress_LastsAsLongAsThereIsSome(t *testing.T) {
 // TestFleet_IsWellFormed holds the entries that the demo makes up against what
 // it demands of those in a file.
 func TestFleet_IsWellFormed(t *testing.T) {
-	td := spiffeid.RequireTrustDomainFromString("a")
-	f := NewFleet(&cluster.Cluster{TrustDomain: td, Servers: []*cluster.Server{{Name: "n1"}, {Name: "n2"}}})
+	ws, err := cluster.OpenWorkspace("", t.TempDir(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cluster.New(cluster.Config{Nodes: 2, Workspace: ws, TrustDomain: spiffeid.RequireTrustDomainFromString("a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		c.Close()
+		if err := ws.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	f := NewFleet(c)
 	var entries []*spirev1.RegistrationEntry
 	for i, region := range regions {
 		entries = append(entries, f.newEntry(hotEntry(i), region))

@@ -63,7 +63,7 @@ func doAll(ctx context.Context, servers []*cluster.Server, ledger *check.Ledger,
 		s := servers[i%len(servers)]
 		wg.Go(func() {
 			for t := range queue {
-				if err := t.do(ctx, s.Name, s.Client, ledger); err != nil {
+				if err := t.do(ctx, s.Name(), s.Client, ledger); err != nil {
 					cancel(err)
 				}
 				progress.Reset(stallMax)

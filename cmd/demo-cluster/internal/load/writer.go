@@ -128,7 +128,7 @@ func (w *writer) write(ctx context.Context, s *cluster.Server) error {
 // note sends the write id and notes what became of it.
 func (w *writer) note(id string, s *cluster.Server, send func() (api.Written, error)) error {
 	begun := time.Now()
-	w.load.Ledger.Begin(id, s.Name)
+	w.load.Ledger.Begin(id, s.Name())
 	written, err := send()
 	w.load.Ledger.End(id, begun, client.OutcomeOf(err), written.Revision)
 	return err

@@ -198,19 +198,6 @@ func named(err error) error {
 	return err
 }
 
-func (s *server) status(context.Context, *http.Request) (any, error) {
-	return s.backend.Status(), nil
-}
-
-func (s *server) createJoinToken(ctx context.Context, r *http.Request) (any, error) {
-	ttl, err := duration(r, "ttl", timeoutMax)
-	if err != nil {
-		return nil, err
-	}
-	token, err := s.backend.CreateJoinToken(ctx, ttl)
-	return api.Token{Token: token}, err
-}
-
 func consistency(r *http.Request) (store.Consistency, error) {
 	return api.ParseConsistency(r.URL.Query().Get("consistency"))
 }

@@ -33,8 +33,13 @@ type Backend interface {
 	// Status says how this server is, from what it knows itself.
 	Status() api.Status
 
-	// CreateJoinToken returns a token that admits one server.
-	CreateJoinToken(ctx context.Context, ttl time.Duration) (string, error)
+	// CreateJoinTokenFor returns a token that admits the server with an id, or
+	// any one where that is empty.
+	CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.Duration) (string, error)
+
+	// RemoveServer takes a server out of the cluster for good. One that was
+	// removed before is no error.
+	RemoveServer(ctx context.Context, nodeID string) error
 }
 
 // server answers the client API from a backend.
@@ -69,6 +74,7 @@ func Handler(stopping context.Context, backend Backend, agents *cache.Cache, tok
 		"GET /v1/authorized":      s.authorized,
 		"GET /v1/status":          s.status,
 		"POST /v1/join-tokens":    s.createJoinToken,
+		"DELETE /v1/servers/{id}": s.removeServer,
 	} {
 		mux.Handle(pattern, s.answer(answer))
 	}

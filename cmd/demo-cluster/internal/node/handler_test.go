@@ -45,8 +45,15 @@ func (backend) Status() api.Status {
 	return api.Status{Node: "n1", Role: api.RoleLeader, Voters: []string{"n1"}}
 }
 
-func (backend) CreateJoinToken(_ context.Context, ttl time.Duration) (string, error) {
-	return "admit for " + ttl.String(), nil
+func (backend) CreateJoinTokenFor(_ context.Context, node string, ttl time.Duration) (string, error) {
+	return "admit " + node + " for " + ttl.String(), nil
+}
+
+func (backend) RemoveServer(_ context.Context, node string) error {
+	if node != "n2" {
+		return fmt.Errorf("%w: no server %s", store.ErrInvalid, node)
+	}
+	return nil
 }
 
 // serve serves a memstore until the test ends, and returns a client of it. stop
@@ -385,13 +392,19 @@ func TestHandler_RefusesThoseWithoutTheToken(t *testing.T) {
 	}
 }
 
-func TestHandler_StatusAndJoinToken(t *testing.T) {
+func TestHandler_WhatOperatorsDo(t *testing.T) {
 	c, _, _ := serve(t)
 	if got, err := c.Status(t.Context(), timeout); err != nil || got.Node != "n1" || got.Role != api.RoleLeader {
 		t.Errorf("status %+v, %v", got, err)
 	}
-	if got, err := c.CreateJoinToken(t.Context(), time.Minute, timeout); err != nil || got != "admit for 1m0s" {
+	if got, err := c.CreateJoinToken(t.Context(), "n2", time.Hour, timeout); err != nil || got != "admit n2 for 1h0m0s" {
 		t.Errorf("token %q, %v", got, err)
+	}
+	if err := c.RemoveServer(t.Context(), "n2", timeout); err != nil {
+		t.Error(err)
+	}
+	if err := c.RemoveServer(t.Context(), "n/3", timeout); !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), "no server n/3") {
+		t.Errorf("removal that the store refuses: %v", err)
 	}
 }
 

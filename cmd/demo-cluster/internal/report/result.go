@@ -38,6 +38,14 @@ type Result struct {
 	// did and answered. What agents ask is answered from a cache and is none.
 	DataStoreOps int `json:"datastore_ops"`
 
+	// DisksReplaced counts the servers that lost their disk for good and were
+	// replaced by others, which had a vote in the end.
+	DisksReplaced int `json:"disks_replaced"`
+
+	// CertificateRenewals counts the certificates of servers that were seen to be
+	// renewed.
+	CertificateRenewals int `json:"certificate_renewals"`
+
 	// Error says why OK is false.
 	Error string `json:"error,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 // What chaos must show for the run to count.
 const (
 	failoverEvery = 15 * time.Second // at least one in this time
+	diskLossEvery = 30 * time.Second // one in this time
 	ackedPerSec   = 50               // at least, on average
 )
 
@@ -20,6 +21,10 @@ const (
 const (
 	holdMin, holdMax = 1500 * time.Millisecond, 3 * time.Second
 	calmMin, calmMax = 500 * time.Millisecond, 1500 * time.Millisecond
+
+	// chaosCertificates is how long the servers' certificates live, so that they
+	// are renewed all the time.
+	chaosCertificates = 10 * time.Second
 
 	// forceAfter without a failover, chaos turns to the leader.
 	forceAfter = failoverEvery / 2
@@ -59,7 +64,8 @@ var actions = []action{
 
 const abruptActions = 2 // of actions
 
-// chaos disturbs a minority of the servers, again and again.
+// chaos disturbs a minority of the servers, again and again. What it does to which
+// of them follows from the seed, as far as the cluster takes the same turns.
 func chaos(ctx context.Context, s *session) error {
 	s.Display.Printf("Setting up agents and loading the registration entries")
 	if err := s.setUp(ctx); err != nil {
@@ -68,9 +74,10 @@ func chaos(ctx context.Context, s *session) error {
 	if err := s.loadEntries(ctx); err != nil {
 		return err
 	}
-	s.Display.Printf("Chaos for %v with seed %d: kill -9, SIGSTOP and graceful restarts, never of a majority", s.Duration, s.Seed)
+	s.Display.Printf("Chaos for %v with seed %d: kill -9, SIGSTOP, graceful restarts and lost disks, never of a majority; certificates live for %v",
+		s.Duration, s.Seed, chaosCertificates)
 	before, begun := s.ledger.Counts().Acknowledged, time.Now()
-	m := &monkey{session: s, rng: rand.New(rand.NewPCG(s.Seed, 0)), lastFailover: begun}
+	m := newMonkey(s, begun)
 	s.load.Start(ctx)
 	s.agents.Start(ctx)
 	if err := s.calm(ctx, calmMax); err != nil {
@@ -97,11 +104,16 @@ func (s *session) assess(took time.Duration, acked int, m *monkey) {
 	if rate < ackedPerSec {
 		s.problem("%.0f acknowledged writes/s on average, at least %d were to be shown", rate, ackedPerSec)
 	}
+	s.assessCertificates(took)
 	s.mu.Lock()
-	failovers := len(s.failovers)
+	failovers, disks := len(s.failovers), s.disksReplaced
 	s.mu.Unlock()
 	if want := int(s.Duration / failoverEvery); failovers < want {
 		s.problem("%d failovers in %v, at least %d were to be shown", failovers, s.Duration, want)
+	}
+	s.note("%d servers that had lost their disk were replaced by others", disks)
+	if want := int(s.Duration / diskLossEvery); disks < want {
+		s.problem("%d lost disks in %v, at least %d were to be shown", disks, s.Duration, want)
 	}
 }
 
@@ -109,8 +121,20 @@ func (s *session) assess(took time.Duration, acked int, m *monkey) {
 type monkey struct {
 	*session
 	rng          *rand.Rand
+	begun        time.Time
+	losses       []loss // that are still to come
 	lastFailover time.Time
 	count        int
+}
+
+func newMonkey(s *session, begun time.Time) *monkey {
+	return &monkey{
+		session:      s,
+		rng:          rand.New(rand.NewPCG(s.Seed, 0)),
+		begun:        begun,
+		losses:       planLosses(s.Duration, rand.New(rand.NewPCG(s.Seed, 1))),
+		lastFailover: begun,
+	}
 }
 
 // disturb takes some servers away for a while, and waits until they are back
@@ -119,6 +143,9 @@ func (m *monkey) disturb(ctx context.Context) error {
 	leader, err := m.leader(ctx)
 	if err != nil {
 		return err
+	}
+	if len(m.losses) > 0 && time.Since(m.begun) >= m.losses[0].at {
+		return m.lose(ctx, leader)
 	}
 	act := actions[m.rng.IntN(len(actions))]
 	victims := m.victims(leader)
@@ -129,7 +156,7 @@ func (m *monkey) disturb(ctx context.Context) error {
 	hold := between(m.rng, holdMin, holdMax)
 	for _, srv := range victims {
 		if err := m.takeAway(ctx, act, srv, srv == leader); err != nil {
-			return fmt.Errorf("%s of %s: %w", act.name, srv.Name, err)
+			return fmt.Errorf("%s of %s: %w", act.name, srv.Name(), err)
 		}
 	}
 	if err := pause(ctx, hold); err != nil {
@@ -139,7 +166,7 @@ func (m *monkey) disturb(ctx context.Context) error {
 	defer cancel()
 	for _, srv := range victims {
 		if err := act.back(step, srv); err != nil {
-			return fmt.Errorf("return of %s after %s: %w", srv.Name, act.name, err)
+			return fmt.Errorf("return of %s after %s: %w", srv.Name(), act.name, err)
 		}
 		if err := m.Cluster.WaitCaughtUp(step, srv); err != nil {
 			return fmt.Errorf("after %s: %w", act.name, err)
@@ -150,9 +177,9 @@ func (m *monkey) disturb(ctx context.Context) error {
 
 // takeAway disturbs one server and, where it leads, waits for the failover.
 func (m *monkey) takeAway(ctx context.Context, act action, srv *cluster.Server, leads bool) error {
-	cause := fmt.Sprintf("%s of follower %s", act.name, srv.Name)
+	cause := fmt.Sprintf("%s of follower %s", act.name, srv.Name())
 	if leads {
-		cause = fmt.Sprintf("%s of leader %s", act.name, srv.Name)
+		cause = fmt.Sprintf("%s of leader %s", act.name, srv.Name())
 	}
 	away := func() error { return act.away(ctx, srv) }
 	if !leads || !act.abrupt {

@@ -26,6 +26,10 @@ type Scenario struct {
 	// means until interrupted, or that it has a length of its own.
 	DurationDefault time.Duration
 
+	// CertificateLifetime is that of the servers' certificates. Zero is the
+	// default of the store, which outlasts every run.
+	CertificateLifetime time.Duration
+
 	// endless scenarios end in an interrupt as a matter of course. Servers that
 	// end by themselves, which may be the user's doing, are started again.
 	endless bool
@@ -36,7 +40,7 @@ type Scenario struct {
 // All are the scenarios, the default first.
 var All = []Scenario{
 	{Name: "story", NodesMin: 3, run: story},
-	{Name: "chaos", NodesMin: 3, DurationDefault: time.Minute, run: chaos},
+	{Name: "chaos", NodesMin: 3, DurationDefault: time.Minute, CertificateLifetime: chaosCertificates, run: chaos},
 	{Name: "serve", NodesMin: 1, endless: true, run: serve},
 }
 
@@ -117,8 +121,10 @@ func (s *session) report(sc Scenario) report.Report {
 	r.DataStoreOps = s.Cluster.Operations()
 	propagation := s.propagation.Percentiles(0.5, 0.99)
 	r.Propagation = report.Percentiles{P50MS: milliseconds(propagation[0]), P99MS: milliseconds(propagation[1])}
+	r.DisksReplaced = s.disksReplaced
+	r.CertificateRenewals = s.certificates.count()
 	r.Lost, r.Duplicated = s.verdict.Lost, s.verdict.Duplicated
-	watch := check.Total(s.streams)
+	watch := check.Total(s.watchers.streams())
 	percentiles := s.latencies.Percentiles(0.5, 0.99)
 	r.Watch = report.Watch{
 		Events: watch.Events, Gaps: watch.Gaps, Duplicates: watch.Duplicates, OutOfOrder: watch.OutOfOrder,

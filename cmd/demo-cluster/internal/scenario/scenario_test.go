@@ -57,7 +57,7 @@ func TestChaos_NeverDisturbsAMajority(t *testing.T) {
 			if len(victims) == 0 || left < s.Cluster.Quorum() {
 				t.Fatalf("seed %d: %d of %d servers disturbed", seed, len(victims), nodes)
 			}
-			slices.SortFunc(victims, func(a, b *cluster.Server) int { return strings.Compare(a.Name, b.Name) })
+			slices.SortFunc(victims, func(a, b *cluster.Server) int { return strings.Compare(a.Name(), b.Name()) })
 			if len(slices.Compact(slices.Clone(victims))) != len(victims) {
 				t.Fatalf("seed %d: a server is disturbed twice", seed)
 			}
@@ -75,20 +75,25 @@ func TestChaos_NeverDisturbsAMajority(t *testing.T) {
 	}
 }
 
-func TestChaos_DemandsEnoughWritesAndFailovers(t *testing.T) {
+func TestChaos_DemandsEnoughOfEverything(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		acked     int
 		failovers int
+		disks     int
+		renewals  int
 		problem   string
 	}{
-		{"enough", 3000, 4, ""},
-		{"too few writes", 2900, 4, "48 acknowledged writes/s"},
-		{"too few failovers", 3000, 3, "3 failovers in 1m0s"},
+		{"enough", 3000, 4, 2, 6, ""},
+		{"too few writes", 2900, 4, 2, 6, "48 acknowledged writes/s"},
+		{"too few failovers", 3000, 3, 2, 6, "3 failovers in 1m0s"},
+		{"too few lost disks", 3000, 4, 1, 6, "1 lost disks in 1m0s"},
+		{"too few renewals", 3000, 4, 2, 5, "5 renewals of certificates in 60 s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := testSession(t, 3)
 			s.failovers = make([]report.Failover, test.failovers)
+			s.disksReplaced, s.certificates.renewals = test.disks, test.renewals
 			s.assess(time.Minute, test.acked, &monkey{})
 			if got := strings.Join(s.problems, "; "); !strings.Contains(got, test.problem) || (got == "") != (test.problem == "") {
 				t.Errorf("problems %q, want %q", got, test.problem)

@@ -36,7 +36,7 @@ func (s *session) explain() {
 	print := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
 	print("\nThe cluster is up. Its servers answer at:\n")
 	for _, srv := range s.Cluster.Servers {
-		print("  %s  http://%s  (process %d)", srv.Name, srv.Addresses().Client, srv.PID())
+		print("  %s  http://%s  (process %d)", srv.Name(), srv.Addresses().Client, srv.PID())
 	}
 	first := "http://" + s.Cluster.Servers[0].Addresses().Client
 	last := "http://" + s.Cluster.Servers[len(s.Cluster.Servers)-1].Addresses().Client
@@ -47,7 +47,7 @@ func (s *session) explain() {
 	print("  curl -H \"$AUTH\" %s/v1/status", first)
 	print("  curl -H \"$AUTH\" %s/v1/count/entries", first)
 	print("  curl -H \"$AUTH\" '%s/v1/entries?parent_id=%s&limit=3'", first, url.QueryEscape(s.Entries[0].ParentId))
-	print("  curl -H \"$AUTH\" -N '%s/v1/watch?type=entry&words=1&after=%s'      # in a shell of its own", last, s.streams[0].Cursor())
+	print("  curl -H \"$AUTH\" -N '%s/v1/watch?type=entry&words=1&after=%s'      # in a shell of its own", last, s.watchers.stream(0).Cursor())
 	print("  curl -H \"$AUTH\" -d '{\"entry\":{\"entry_id\":\"mine\",\"spiffe_id\":\"%s/mine\",\"parent_id\":\"%s\",\"selectors\":[{\"type\":\"unix\",\"value\":\"uid:1\"}]}}' %s/v1/entries", td, agent, first)
 	print("  curl -H \"$AUTH\" '%s/v1/authorized?agent=%s'      # the agent is given it", last, url.QueryEscape(agent))
 	print("  curl -H \"$AUTH\" -X PATCH -d '{\"hint\":\"changed\"}' %s/v1/entries/mine", last)

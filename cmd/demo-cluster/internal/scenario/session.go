@@ -31,14 +31,16 @@ type session struct {
 	Config
 
 	ledger      *check.Ledger
-	streams     []*check.Stream
+	watchers    *watchers
 	latencies   check.Latencies // of writes, to the watchers
 	propagation check.Latencies // of entries, to the agents
-	fleet       *load.Fleet
-	load        *load.Steady
-	agents      *load.Agents
 
-	background sync.WaitGroup // watchers and the refreshing of the display
+	certificates certificates
+	fleet        *load.Fleet
+	load         *load.Steady
+	agents       *load.Agents
+
+	background sync.WaitGroup // the guard, and the refreshing of the display
 	probes     sync.WaitGroup // writes besides the load
 	probed     atomic.Int64   // how many of them there have been
 
@@ -53,13 +55,12 @@ type session struct {
 	revision  store.Revision
 
 	agentsCompared int // answers to agents that are what they should be
+	disksReplaced  int // servers that lost their disk, and were replaced
 }
 
 func newSession(cfg Config) *session {
 	s := &session{Config: cfg, ledger: check.NewLedger(), fleet: load.NewFleet(cfg.Cluster)}
-	for _, srv := range cfg.Cluster.Servers {
-		s.streams = append(s.streams, check.NewStream("watcher of "+srv.Name))
-	}
+	s.watchers = newWatchers(cfg.Cluster.Servers, s.measure)
 	s.load = &load.Steady{
 		Servers: cfg.Cluster.Servers,
 		Ledger:  s.ledger,
@@ -79,6 +80,7 @@ func (s *session) run(ctx context.Context, sc Scenario) error {
 	// scenario comes to its checks.
 	background, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer s.background.Wait()
+	defer s.watchers.wait()
 	defer stop(nil)
 	steps, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -137,21 +139,19 @@ func (s *session) guard(ctx context.Context, revive bool) error {
 			if err != nil {
 				return err
 			}
-			s.Display.Printf("%s is back with pid %d and caught up after %.1f s", crash.Server.Name, crash.Server.PID(), took.Seconds())
+			s.Display.Printf("%s is back with pid %d and caught up after %.1f s", crash.Server.Name(), crash.Server.PID(), took.Seconds())
 		}
 	}
 }
 
 // form starts the servers and a watcher on each.
 func (s *session) form(ctx, background context.Context) error {
-	s.Display.Printf("Forming a cluster of %d servers: processes of their own that talk to each other over mutual TLS", len(s.Cluster.Servers))
+	s.Display.Printf("Forming a cluster of %d servers: processes of their own that talk to each other over mutual TLS, with certificates of the cluster's own", len(s.Cluster.Servers))
 	begun := time.Now()
 	step, cancel := context.WithTimeout(ctx, stepMax)
 	defer cancel()
 	s.background.Go(func() { s.refresh(background) })
-	for i := range s.streams {
-		s.background.Go(func() { s.watch(background, i) })
-	}
+	s.watchers.start(background)
 	if err := s.Cluster.Form(step); err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (s *session) form(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Display.Printf("      %s leads; all %d servers vote, after %.1f s; a watcher is connected to each", leader.Name, len(s.Cluster.Servers), time.Since(begun).Seconds())
+	s.Display.Printf("      %s leads; all %d servers vote, after %.1f s; a watcher is connected to each", leader.Name(), len(s.Cluster.Servers), time.Since(begun).Seconds())
 	return nil
 }
 

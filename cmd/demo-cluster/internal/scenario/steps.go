@@ -55,10 +55,10 @@ func (s *session) loadEntries(ctx context.Context) error {
 		}
 		found, err := cl.ListEntries(step, sample, store.Linearizable(), requestTimeout)
 		if err != nil {
-			return fmt.Errorf("list through %s: %w", srv.Name, err)
+			return fmt.Errorf("list through %s: %w", srv.Name(), err)
 		}
 		if count != before+len(s.Entries) || len(found) == 0 {
-			s.problem("%s counts %d entries, not %d, and finds %d with the SPIFFE ID %s", srv.Name, count, before+len(s.Entries), len(found), sample.SpiffeID)
+			s.problem("%s counts %d entries, not %d, and finds %d with the SPIFFE ID %s", srv.Name(), count, before+len(s.Entries), len(found), sample.SpiffeID)
 		}
 	}
 	s.Display.Printf("      a linearizable count through each server finds all of them; so does a search by SPIFFE ID")
@@ -72,7 +72,7 @@ func (s *session) countEntries(ctx context.Context, srv *cluster.Server) (int, e
 	}
 	n, err := cl.CountEntries(ctx, store.Linearizable(), requestTimeout)
 	if err != nil {
-		return 0, fmt.Errorf("count through %s: %w", srv.Name, err)
+		return 0, fmt.Errorf("count through %s: %w", srv.Name(), err)
 	}
 	return n, nil
 }
@@ -102,7 +102,7 @@ func (s *session) failover(ctx context.Context, leader *cluster.Server, cause st
 	if err != nil {
 		return report.Failover{}, err
 	}
-	f := report.Failover{RecoveryMS: milliseconds(acked.Sub(begun)), Cause: fmt.Sprintf("%s (%s took over)", cause, next.Name)}
+	f := report.Failover{RecoveryMS: milliseconds(acked.Sub(begun)), Cause: fmt.Sprintf("%s (%s took over)", cause, next.Name())}
 	s.mu.Lock()
 	s.failovers = append(s.failovers, f)
 	s.mu.Unlock()

@@ -36,6 +36,7 @@ func story(ctx context.Context, s *session) error {
 		{"Create, update and delete entries through all servers, undisturbed, while agents ask for theirs", s.storyCalm},
 		{"Kill the leader with SIGKILL, under load", s.storyKill},
 		{"Rolling restart: stop and start every server in turn, under load", s.storyRolling},
+		{"Lose a disk: remove its server, and join another one in its place, under load", s.storyDisk},
 		{"Stop a majority: no writes, but reads that allow for old data", s.storyMinority},
 	}
 	for i, step := range steps {
@@ -64,7 +65,7 @@ func (s *session) storyKill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.failover(ctx, leader, "kill -9 of leader "+leader.Name, kill(leader))
+	f, err := s.failover(ctx, leader, "kill -9 of leader "+leader.Name(), kill(leader))
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (s *session) storyKill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.note("%s, started again, had caught up after %.1f s, and its watcher went on where it was", leader.Name, took.Seconds())
+	s.note("%s, started again, had caught up after %.1f s, and its watcher went on where it was", leader.Name(), took.Seconds())
 	return nil
 }
 
@@ -86,19 +87,13 @@ func (s *session) storyRolling(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	order := make([]*cluster.Server, 0, len(s.Cluster.Servers))
-	for _, srv := range s.Cluster.Servers {
-		if srv != leader {
-			order = append(order, srv)
-		}
-	}
-	for _, srv := range append(order, leader) {
+	for _, srv := range append(s.followers(leader), leader) {
 		acked, err := s.restart(ctx, srv)
 		if err != nil {
 			return err
 		}
 		if srv == leader {
-			s.note("leader %s, told to stop, handed over: the next write was acknowledged %.0f ms after it was told", srv.Name, milliseconds(acked))
+			s.note("leader %s, told to stop, handed over: the next write was acknowledged %.0f ms after it was told", srv.Name(), milliseconds(acked))
 		}
 		if err := pause(ctx, betweenStops); err != nil {
 			return err
@@ -124,8 +119,22 @@ func (s *session) restart(ctx context.Context, srv *cluster.Server) (time.Durati
 	if err != nil {
 		return 0, err
 	}
-	s.Display.Printf("      %s restarted, caught up after %.1f s", srv.Name, took.Seconds())
+	s.Display.Printf("      %s restarted, caught up after %.1f s", srv.Name(), took.Seconds())
 	return acked.Sub(begun), nil
+}
+
+// storyDisk has a follower lose its disk.
+func (s *session) storyDisk(ctx context.Context) error {
+	leader, err := s.leader(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := s.loseDisk(ctx, s.followers(leader)[0])
+	if err != nil {
+		return err
+	}
+	s.note("the disk of %s was lost; %s, with an empty one, had its vote and all the data %.1f s later", r.gone, r.came, r.took.Seconds())
+	return nil
 }
 
 // storyMinority stops servers until those that are left are no majority, shows

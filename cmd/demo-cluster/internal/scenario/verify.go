@@ -40,9 +40,9 @@ func (s *session) verify(ctx context.Context) error {
 	for _, srv := range s.Cluster.Servers {
 		pairs, err := dump(ctx, srv, last)
 		if err != nil {
-			return fmt.Errorf("what %s holds: %w", srv.Name, err)
+			return fmt.Errorf("what %s holds: %w", srv.Name(), err)
 		}
-		history.CompareState(srv.Name, pairs)
+		history.CompareState(srv.Name(), pairs)
 		s.mu.Lock()
 		s.keys = len(pairs)
 		s.mu.Unlock()
@@ -50,7 +50,7 @@ func (s *session) verify(ctx context.Context) error {
 	if err := s.compareAgents(ctx, history); err != nil {
 		return err
 	}
-	verdict := check.Judge(s.ledger, history, s.streams)
+	verdict := check.Judge(s.ledger, history, s.watchers.streams())
 	s.mu.Lock()
 	s.verdict, s.revision = verdict, last
 	s.mu.Unlock()
@@ -81,8 +81,8 @@ func (s *session) awaitStreams(ctx context.Context, last store.Revision) error {
 	step, cancel := context.WithTimeout(ctx, stepMax/2)
 	defer cancel()
 	err := cluster.Poll(step, "the watchers", func() bool {
-		for _, stream := range s.streams {
-			if stream.Cursor().Revision < last {
+		for i := range s.Cluster.Servers {
+			if s.watchers.stream(i).Cursor().Revision < last {
 				return false
 			}
 		}
@@ -113,7 +113,7 @@ func (s *session) readHistory(ctx context.Context, last store.Revision) (*check.
 		return nil
 	})
 	if !errors.Is(err, errEnough) {
-		return nil, fmt.Errorf("history of %s: %w", srv.Name, err)
+		return nil, fmt.Errorf("history of %s: %w", srv.Name(), err)
 	}
 	return h, nil
 }
@@ -134,7 +134,7 @@ func (s *session) compareAgents(ctx context.Context, h *check.History) error {
 		for _, agent := range s.fleet.Agents {
 			var answer api.Authorized
 			var refused error
-			err := cluster.Poll(ctx, "the cache of "+srv.Name, func() bool {
+			err := cluster.Poll(ctx, "the cache of "+srv.Name(), func() bool {
 				answer, refused = cl.Authorized(ctx, agent.ID, requestTimeout)
 				if errors.Is(refused, store.ErrStale) {
 					return false // a cache says so until it knows how old it is
@@ -142,10 +142,10 @@ func (s *session) compareAgents(ctx context.Context, h *check.History) error {
 				return refused != nil || answer.Revision >= h.Revision()
 			})
 			if err = errors.Join(err, refused); err != nil {
-				return fmt.Errorf("what %s tells agent %s: %w", srv.Name, agent.ID, err)
+				return fmt.Errorf("what %s tells agent %s: %w", srv.Name(), agent.ID, err)
 			}
 			if wrong := fleet.Compare(agent.ID, answer.Entries); wrong != "" {
-				s.problem("%s gives agent %s %s", srv.Name, agent.ID, wrong)
+				s.problem("%s gives agent %s %s", srv.Name(), agent.ID, wrong)
 			} else {
 				compared++
 			}

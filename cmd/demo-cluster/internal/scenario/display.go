@@ -2,50 +2,16 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/api"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/check"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/cluster"
 	"github.com/spire-raft/spire-raft/cmd/demo-cluster/internal/report"
-	"github.com/spire-raft/spire-raft/store"
 )
 
-const (
-	// resumePause is how long a watcher waits before it resumes.
-	resumePause = 20 * time.Millisecond
-
-	// refreshInterval is the time between looks at the servers for the display.
-	refreshInterval = 500 * time.Millisecond
-)
-
-// watch follows all changes through one server until ctx ends, and resumes
-// where it was whenever the server has been away.
-func (s *session) watch(ctx context.Context, i int) {
-	srv, stream := s.Cluster.Servers[i], s.streams[i]
-	for {
-		cl, err := srv.WaitClient(ctx)
-		if err != nil {
-			return
-		}
-		err = cl.Watch(ctx, stream.Cursor(), func(b api.Batch) error {
-			now := time.Now()
-			stream.Add(b)
-			for _, e := range b.Events {
-				s.measure(srv.Name, e, now)
-			}
-			return nil
-		})
-		if errors.Is(err, store.ErrCompacted) {
-			stream.Break(err)
-			return
-		}
-		if pause(ctx, resumePause) != nil {
-			return
-		}
-	}
-}
+// refreshInterval is the time between looks at the servers for the display.
+const refreshInterval = 500 * time.Millisecond
 
 // measure takes the time that a write through another server took to get here.
 func (s *session) measure(here string, e api.Event, now time.Time) {
@@ -62,19 +28,22 @@ func (s *session) measure(here string, e api.Event, now time.Time) {
 func (s *session) refresh(ctx context.Context) {
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
-	last, acked := time.Now(), make([]int, len(s.streams))
+	last, acked := time.Now(), make(map[string]int) // by server
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		rows := s.rows(s.Cluster.Statuses(ctx))
-		now := time.Now()
+		statuses := s.Cluster.Statuses(ctx)
+		rows, now := s.rows(statuses), time.Now()
+		for i, status := range statuses {
+			s.certificates.look(rows[i].Server, status, now)
+		}
 		for i := range rows {
 			n := s.ledger.AcknowledgedVia(rows[i].Server)
-			rows[i].WritesPerSecond = float64(n-acked[i]) / now.Sub(last).Seconds()
-			acked[i] = n
+			rows[i].WritesPerSecond = float64(n-acked[rows[i].Server]) / now.Sub(last).Seconds()
+			acked[rows[i].Server] = n
 		}
 		last = now
 		s.Display.Servers(rows)
@@ -92,7 +61,7 @@ func (s *session) rows(statuses []*api.Status) []report.Row {
 	rows := make([]report.Row, len(statuses))
 	for i, status := range statuses {
 		srv := s.Cluster.Servers[i]
-		row := report.Row{Server: srv.Name, State: srv.State().String(), Events: s.streams[i].Counts().Events}
+		row := report.Row{Server: srv.Name(), State: srv.State().String(), Events: s.watchers.stream(i).Counts().Events}
 		switch {
 		case status != nil:
 			row.Known = true
