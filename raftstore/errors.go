@@ -55,6 +55,10 @@ var (
 	// cluster answers. Join it instead.
 	ErrClusterExists = errors.New("the cluster exists already")
 
+	// ErrSeedSilent: a node was to bootstrap, but a server that it should ask
+	// before does not answer, so that nobody can tell whether there is a cluster.
+	ErrSeedSilent = errors.New("a seed does not answer")
+
 	// ErrToken: a join token that is malformed, unknown, expired, used by
 	// another node, or of another cluster. Create a new one.
 	ErrToken = errors.New("join token refused")

@@ -73,6 +73,7 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
+	encounters  encounters
 
 	refusalLines refusalLines
 	retired      sync.Once // writes the audit line of it

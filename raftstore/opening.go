@@ -306,6 +306,7 @@ func (n *Node) cutCopies(recorded map[string]fsm.Opening) {
 // node was removed is.
 func (n *Node) dial(ctx context.Context, kind transport.Kind, node string) (*transport.Conn, error) {
 	conn, err := n.transport.Dial(ctx, kind, node)
+	n.noteRefusal(node, err)
 	if errors.Is(err, transport.ErrRefused) && errors.Is(err, transport.ErrOldOpening) && n.isMember(node) {
 		n.retireCopy(fmt.Errorf("%w, as node %s says", ErrCopied, node))
 	}

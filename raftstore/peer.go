@@ -135,8 +135,8 @@ func (n *Node) handleStranger(ctx context.Context, conn *transport.Conn, method 
 			return n.handleJoin(ctx, conn, req)
 		})
 	case methodHello:
-		return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
-			return &peerv1.HelloResponse{Member: len(n.configuration().Servers) > 0}, nil
+		return answer(body, &peerv1.HelloRequest{}, func(req *peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
+			return n.handleHello(conn.Peer().Node, req)
 		})
 	}
 	return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)

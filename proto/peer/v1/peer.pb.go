@@ -25,6 +25,56 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What the node that asks is there, by the id that it tells.
+type HelloResponse_Asker int32
+
+const (
+	HelloResponse_ASKER_UNKNOWN HelloResponse_Asker = 0
+	HelloResponse_ASKER_MEMBER  HelloResponse_Asker = 1
+	HelloResponse_ASKER_REMOVED HelloResponse_Asker = 2
+)
+
+// Enum value maps for HelloResponse_Asker.
+var (
+	HelloResponse_Asker_name = map[int32]string{
+		0: "ASKER_UNKNOWN",
+		1: "ASKER_MEMBER",
+		2: "ASKER_REMOVED",
+	}
+	HelloResponse_Asker_value = map[string]int32{
+		"ASKER_UNKNOWN": 0,
+		"ASKER_MEMBER":  1,
+		"ASKER_REMOVED": 2,
+	}
+)
+
+func (x HelloResponse_Asker) Enum() *HelloResponse_Asker {
+	p := new(HelloResponse_Asker)
+	*p = x
+	return p
+}
+
+func (x HelloResponse_Asker) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HelloResponse_Asker) Descriptor() protoreflect.EnumDescriptor {
+	return file_spireraft_peer_v1_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (HelloResponse_Asker) Type() protoreflect.EnumType {
+	return &file_spireraft_peer_v1_peer_proto_enumTypes[0]
+}
+
+func (x HelloResponse_Asker) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HelloResponse_Asker.Descriptor instead.
+func (HelloResponse_Asker) EnumDescriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
+}
+
 // ProposeRequest asks the leader to commit one transaction.
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -364,8 +414,8 @@ type ProbeResponse struct {
 	// The leader whose address refuses this node's connections, if one does.
 	LostLeader string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
 	// The present opening of the node's data directory: see life.json.
-	Opening      uint64 `protobuf:"varint,8,opt,name=opening,proto3" json:"opening,omitempty"`
-	OpeningNonce []byte `protobuf:"bytes,9,opt,name=opening_nonce,json=openingNonce,proto3" json:"opening_nonce,omitempty"`
+	Opening      uint64 `protobuf:"varint,9,opt,name=opening,proto3" json:"opening,omitempty"`
+	OpeningNonce []byte `protobuf:"bytes,10,opt,name=opening_nonce,json=openingNonce,proto3" json:"opening_nonce,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
 	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1081,7 +1131,9 @@ func (*AddTokenResponse) Descriptor() ([]byte, []int) {
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
 // whether there is a cluster already.
 type HelloRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who asks.
+	Life          *Life `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1116,10 +1168,20 @@ func (*HelloRequest) Descriptor() ([]byte, []int) {
 	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
+func (x *HelloRequest) GetLife() *Life {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
 type HelloResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the node belongs to the cluster.
-	Member        bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	Member bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Who answers.
+	Life          *Life               `protobuf:"bytes,2,opt,name=life,proto3" json:"life,omitempty"`
+	Asker         HelloResponse_Asker `protobuf:"varint,3,opt,name=asker,proto3,enum=spireraft.peer.v1.HelloResponse_Asker" json:"asker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1161,6 +1223,100 @@ func (x *HelloResponse) GetMember() bool {
 	return false
 }
 
+func (x *HelloResponse) GetLife() *Life {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetAsker() HelloResponse_Asker {
+	if x != nil {
+		return x.Asker
+	}
+	return HelloResponse_ASKER_UNKNOWN
+}
+
+// Life is what a node tells of its cluster to nodes of others of the same name.
+type Life struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	NodeId    string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Empty where the node belongs to no cluster yet.
+	Instance string `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	// How much has happened there: the last revision that the node knows, and how
+	// many servers have a vote.
+	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Voters        uint32 `protobuf:"varint,5,opt,name=voters,proto3" json:"voters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Life) Reset() {
+	*x = Life{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Life) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Life) ProtoMessage() {}
+
+func (x *Life) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Life.ProtoReflect.Descriptor instead.
+func (*Life) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Life) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *Life) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Life) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Life) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Life) GetVoters() uint32 {
+	if x != nil {
+		return x.Voters
+	}
+	return 0
+}
+
 // VouchRequest asks any member, on behalf of a node whose configuration may be
 // old, whether a node that it doesn't know is a member.
 type VouchRequest struct {
@@ -1172,7 +1328,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1340,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1353,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1217,7 +1373,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1385,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1398,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1286,8 +1442,9 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
 	"lostLeader\x12\x18\n" +
-	"\aopening\x18\b \x01(\x04R\aopening\x12#\n" +
-	"\ropening_nonce\x18\t \x01(\fR\fopeningNonce\x123\n" +
+	"\aopening\x18\t \x01(\x04R\aopening\x12#\n" +
+	"\ropening_nonce\x18\n" +
+	" \x01(\fR\fopeningNonce\x123\n" +
 	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
@@ -1319,10 +1476,24 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"\x12\n" +
-	"\x10AddTokenResponse\"\x0e\n" +
-	"\fHelloRequest\"'\n" +
+	"\x10AddTokenResponse\";\n" +
+	"\fHelloRequest\x12+\n" +
+	"\x04life\x18\x01 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\"\xd3\x01\n" +
 	"\rHelloResponse\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\bR\x06member\"'\n" +
+	"\x06member\x18\x01 \x01(\bR\x06member\x12+\n" +
+	"\x04life\x18\x02 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\x12<\n" +
+	"\x05asker\x18\x03 \x01(\x0e2&.spireraft.peer.v1.HelloResponse.AskerR\x05asker\"?\n" +
+	"\x05Asker\x12\x11\n" +
+	"\rASKER_UNKNOWN\x10\x00\x12\x10\n" +
+	"\fASKER_MEMBER\x10\x01\x12\x11\n" +
+	"\rASKER_REMOVED\x10\x02\"\x8e\x01\n" +
+	"\x04Life\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06voters\x18\x05 \x01(\rR\x06voters\"'\n" +
 	"\fVouchRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"'\n" +
 	"\rVouchResponse\x12\x16\n" +
@@ -1340,42 +1511,48 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_spireraft_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
-	(*ProposeRequest)(nil),      // 0: spireraft.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),     // 1: spireraft.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),    // 2: spireraft.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),   // 3: spireraft.peer.v1.ReadIndexResponse
-	(*Member)(nil),              // 4: spireraft.peer.v1.Member
-	(*ProbeRequest)(nil),        // 5: spireraft.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),       // 6: spireraft.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),         // 7: spireraft.peer.v1.JoinRequest
-	(*JoinResponse)(nil),        // 8: spireraft.peer.v1.JoinResponse
-	(*RenewRequest)(nil),        // 9: spireraft.peer.v1.RenewRequest
-	(*RenewResponse)(nil),       // 10: spireraft.peer.v1.RenewResponse
-	(*OpenedRequest)(nil),       // 11: spireraft.peer.v1.OpenedRequest
-	(*OpenedResponse)(nil),      // 12: spireraft.peer.v1.OpenedResponse
-	(*RevokeTokenRequest)(nil),  // 13: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil), // 14: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),       // 15: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 16: spireraft.peer.v1.RemoveResponse
-	(*AddTokenRequest)(nil),     // 17: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),    // 18: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),        // 19: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),       // 20: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),        // 21: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),       // 22: spireraft.peer.v1.VouchResponse
+	(HelloResponse_Asker)(0),    // 0: spireraft.peer.v1.HelloResponse.Asker
+	(*ProposeRequest)(nil),      // 1: spireraft.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),     // 2: spireraft.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),    // 3: spireraft.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),   // 4: spireraft.peer.v1.ReadIndexResponse
+	(*Member)(nil),              // 5: spireraft.peer.v1.Member
+	(*ProbeRequest)(nil),        // 6: spireraft.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),       // 7: spireraft.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),         // 8: spireraft.peer.v1.JoinRequest
+	(*JoinResponse)(nil),        // 9: spireraft.peer.v1.JoinResponse
+	(*RenewRequest)(nil),        // 10: spireraft.peer.v1.RenewRequest
+	(*RenewResponse)(nil),       // 11: spireraft.peer.v1.RenewResponse
+	(*OpenedRequest)(nil),       // 12: spireraft.peer.v1.OpenedRequest
+	(*OpenedResponse)(nil),      // 13: spireraft.peer.v1.OpenedResponse
+	(*RevokeTokenRequest)(nil),  // 14: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil), // 15: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),       // 16: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),      // 17: spireraft.peer.v1.RemoveResponse
+	(*AddTokenRequest)(nil),     // 18: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),    // 19: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),        // 20: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),       // 21: spireraft.peer.v1.HelloResponse
+	(*Life)(nil),                // 22: spireraft.peer.v1.Life
+	(*VouchRequest)(nil),        // 23: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),       // 24: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
-	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
-	4, // 1: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
-	4, // 2: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
-	4, // 3: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5,  // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
+	5,  // 1: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
+	5,  // 2: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
+	5,  // 3: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
+	22, // 4: spireraft.peer.v1.HelloRequest.life:type_name -> spireraft.peer.v1.Life
+	22, // 5: spireraft.peer.v1.HelloResponse.life:type_name -> spireraft.peer.v1.Life
+	0,  // 6: spireraft.peer.v1.HelloResponse.asker:type_name -> spireraft.peer.v1.HelloResponse.Asker
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_peer_v1_peer_proto_init() }
@@ -1388,13 +1565,14 @@ func file_spireraft_peer_v1_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   23,
+			NumEnums:      1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_spireraft_peer_v1_peer_proto_goTypes,
 		DependencyIndexes: file_spireraft_peer_v1_peer_proto_depIdxs,
+		EnumInfos:         file_spireraft_peer_v1_peer_proto_enumTypes,
 		MessageInfos:      file_spireraft_peer_v1_peer_proto_msgTypes,
 	}.Build()
 	File_spireraft_peer_v1_peer_proto = out.File
