@@ -273,6 +273,12 @@ func (b *batch) command(c *fsmv1.Command) (Result, error) {
 		return b.revokeToken(TokenID(kind.RevokeJoinToken.Id))
 	case *fsmv1.Command_RecordOpening:
 		return b.recordOpening(kind.RecordOpening)
+	case *fsmv1.Command_SetGossipKeys:
+		return b.setGossipKeys(kind.SetGossipKeys)
+	case *fsmv1.Command_RotateGossipKey:
+		if found, err := b.rotateGossipKey(); err != nil || !found {
+			return b.refuse(Refused, "the cluster has no gossip key of its own"), err
+		}
 	default:
 		// decodeCommand knows all kinds; one that it lets through and that is
 		// not here would make this machine skip what others do.

@@ -210,6 +210,11 @@ func invalid(tb testing.TB) map[string]struct {
 		"too many openings":              {fsm.EncodeRecordOpening("n", "", opened(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)), store.ErrInvalid},
 		"openings in no order":           {fsm.EncodeRecordOpening("n", "", opened(2, 2)), store.ErrInvalid},
 		"an opening without a number":    {fsm.EncodeRecordOpening("n", "", opened(0)), store.ErrInvalid},
+		"gossip keys that are none":      {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{}), store.ErrInvalid},
+		"three gossip keys":              {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 2, 3)}), store.ErrInvalid},
+		"the same gossip key twice":      {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 1)}), store.ErrInvalid},
+		"a short gossip key":             {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: [][]byte{{1}}}), store.ErrInvalid},
+		"a gossip key that is not there": {fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1), Primary: 1}), store.ErrInvalid},
 		"a joining node with a long id":  {fsm.EncodeUseJoinToken(fsm.TokenHash{}, strings.Repeat("n", fsm.NodeIDBytesMax+1), "", fsm.KeyHash{}, time.UnixMilli(0)), store.ErrInvalid},
 	}
 }
@@ -276,6 +281,8 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 		{Kind: &fsmv1.Command_InitCluster{InitCluster: &fsmv1.InitCluster{Instance: "i", NodeId: "n", KeyHash: hash}}},
 		{Kind: &fsmv1.Command_RevokeJoinToken{RevokeJoinToken: &fsmv1.RevokeJoinToken{Id: hash[:8]}}},
 		{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{NodeId: "n", Openings: append(make([]byte, 7), append([]byte{1}, hash[:16]...)...)}}},
+		{Kind: &fsmv1.Command_SetGossipKeys{SetGossipKeys: &fsmv1.SetGossipKeys{Keys: [][]byte{hash}}}},
+		{Kind: &fsmv1.Command_RotateGossipKey{RotateGossipKey: &fsmv1.RotateGossipKey{}}},
 	} {
 		if err := fsm.CheckCommand(marshal(t, c)); err != nil {
 			t.Fatalf("%v: %v", c, err)
@@ -286,7 +293,7 @@ func TestCheckCommand_FindsUnknownFieldsEverywhere(t *testing.T) {
 			}
 		}
 	}
-	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 10 {
+	if n := (&fsmv1.Command{}).ProtoReflect().Descriptor().Oneofs().Get(0).Fields().Len(); n != 12 {
 		t.Errorf("there are %d kinds of command: add the new ones above", n)
 	}
 }

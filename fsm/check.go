@@ -58,11 +58,11 @@ func countItems(d protoreflect.MessageDescriptor, b []byte) (items int, _ error)
 	for len(b) > 0 {
 		number, kind, tag := protowire.ConsumeTag(b)
 		if tag < 0 {
-			return 0, fmt.Errorf("%w: a log entry: %w", store.ErrCorrupt, protowire.ParseError(tag))
+			return 0, fmt.Errorf("%w: a message: %w", store.ErrCorrupt, protowire.ParseError(tag))
 		}
 		size := protowire.ConsumeFieldValue(number, kind, b[tag:])
 		if size < 0 {
-			return 0, fmt.Errorf("%w: a log entry: %w", store.ErrCorrupt, protowire.ParseError(size))
+			return 0, fmt.Errorf("%w: a message: %w", store.ErrCorrupt, protowire.ParseError(size))
 		}
 		value := b[tag : tag+size]
 		b = b[tag+size:]

@@ -67,6 +67,31 @@ func TestCheckEntry_ManyItemsTakeNoMemory(t *testing.T) {
 	}
 }
 
+// TestCheckCommand_ManyItemsTakeNoMemory is the same for a command that another
+// server forwards. The most that one within the limits takes is logged.
+func TestCheckCommand_ManyItemsTakeNoMemory(t *testing.T) {
+	const most = store.TxBytesMax / 16 // itemsMax
+	for field := protowire.Number(2); field <= 6; field++ {
+		item := protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), nil)
+		for _, count := range []int{most + 1, most - 1} { // the transaction itself is one
+			cmd := protowire.AppendBytes(protowire.AppendTag(nil, transactionField(t), protowire.BytesType), bytes.Repeat(item, count))
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := fsm.CheckTransaction(cmd)
+			runtime.ReadMemStats(&after)
+			took := after.TotalAlloc - before.TotalAlloc
+			switch {
+			case count > most && !errors.Is(err, store.ErrTooLarge):
+				t.Errorf("field %d, %d empty items: %v", field, count, err)
+			case count > most && took > 64<<10, took > 64<<20:
+				t.Errorf("field %d, %d items of %d bytes together took %d bytes", field, count, len(cmd), took)
+			case count < most:
+				t.Logf("field %d: %d bytes take %d, %d times as much", field, len(cmd), took, took/uint64(len(cmd)))
+			}
+		}
+	}
+}
+
 // transactionField is the number of the command that is a transaction.
 func transactionField(t *testing.T) protowire.Number {
 	t.Helper()

@@ -27,7 +27,11 @@ func CheckCommand(cmd []byte) error {
 
 // checked decodes a command and returns the error that CheckCommand has for it.
 func checked(cmd []byte) (*fsmv1.Command, error) {
-	c, err := decodeCommand(cmd)
+	err := checkItems((*fsmv1.Command)(nil).ProtoReflect().Descriptor(), cmd)
+	var c *fsmv1.Command
+	if err == nil {
+		c, err = decodeCommand(cmd)
+	}
 	if err != nil {
 		if errors.Is(err, store.ErrCorrupt) {
 			return nil, fmt.Errorf("%w: the command can't be decoded", store.ErrInvalid)
@@ -83,6 +87,10 @@ func unknownFields(c *fsmv1.Command) []byte {
 		return kind.RevokeJoinToken.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_RecordOpening:
 		return kind.RecordOpening.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_SetGossipKeys:
+		return kind.SetGossipKeys.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_RotateGossipKey:
+		return kind.RotateGossipKey.ProtoReflect().GetUnknown()
 	}
 	return nil
 }
@@ -156,6 +164,8 @@ func checkCommand(c *fsmv1.Command) error {
 		}
 	case *fsmv1.Command_RecordOpening:
 		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId), checkOpenings(kind.RecordOpening.Openings))
+	case *fsmv1.Command_SetGossipKeys:
+		return checkGossipKeys(kind.SetGossipKeys)
 	}
 	return nil
 }

@@ -200,7 +200,11 @@ func (r *replica) describe() string {
 	if err != nil {
 		r.rt.Fatal(err)
 	}
-	return fmt.Sprintf("%+v\n%v\n%s\n%q %+v %v %+v %+v", p, contents(r.t, r.machine), describe(batches), v.Configuration(), token, removed, admission, authority)
+	gossip, _, err := v.GossipKeys()
+	if err != nil {
+		r.rt.Fatal(err)
+	}
+	return fmt.Sprintf("%+v\n%v\n%s\n%q %+v %v %+v %+v %+v", p, contents(r.t, r.machine), describe(batches), v.Configuration(), token, removed, admission, authority, gossip)
 }
 
 // drawLog is a log of commands of every kind, on few keys.
@@ -227,7 +231,7 @@ func drawCommand(t *rapid.T) []byte {
 	token := fsm.TokenHash{byte(rapid.IntRange(0, 2).Draw(t, "token"))}
 	node := fmt.Sprintf("n%d", rapid.IntRange(0, 2).Draw(t, "node"))
 	key := fsm.KeyHash{byte(rapid.IntRange(0, 1).Draw(t, "key"))}
-	switch rapid.IntRange(0, 24).Draw(t, "kind") {
+	switch rapid.IntRange(0, 26).Draw(t, "kind") {
 	case 0:
 		return fsm.EncodeTermStart()
 	case 1:
@@ -250,6 +254,11 @@ func drawCommand(t *rapid.T) []byte {
 			openings = append(openings, fsm.Opening{Number: uint64(number), Nonce: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "nonce"))}})
 		}
 		return fsm.EncodeRecordOpening(node, "", openings)
+	case 9:
+		next := fsm.GossipKeys{Keys: gossipKeys(key[0], 2), Primary: rapid.IntRange(0, 1).Draw(t, "primary"), MadeUnixMS: now.UnixMilli()}
+		return fsm.EncodeSetGossipKeys(uint64(rapid.IntRange(0, 9).Draw(t, "replaces")), next)
+	case 10:
+		return fsm.EncodeRotateGossipKey()
 	default:
 		cmd, err := fsm.EncodeTransaction(drawIntent(t))
 		if err != nil {

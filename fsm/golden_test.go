@@ -48,6 +48,8 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", "disk-2", fsm.KeyHash{8}, now),
 			fsm.EncodeRecordOpening("node-2", "disk-2", opened(4, 5)),
 			fsm.EncodeRemoveNode("node-1"),
+			fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 2), Primary: 1, MadeUnixMS: now.UnixMilli()}),
+			fsm.EncodeRotateGossipKey(),
 			tx(txn.Intent{Writes: []txn.Write{put("a", "1"), put("b", ""), put("c", "a value of some length, to fill the history up")}}),
 			tx(txn.Intent{Writes: []txn.Write{put("a", "2"), del("b"), put("d", "a value of some length, to fill the history up")}}),
 			tx(txn.Intent{
@@ -100,6 +102,8 @@ func goldenState(t *testing.T, m *fsm.Machine) string {
 	}
 	authority, found, err := v.Authority()
 	out.WriteString(fmt.Sprintf("instance %q authority %q %q %q %v %v\n", p.Instance, authority.TrustDomain, authority.Certificate, authority.Key, found, err))
+	gossip, found, err := v.GossipKeys()
+	out.WriteString(fmt.Sprintf("gossip keys %x primary %d made %d due %v index %d %v %v\n", gossip.Keys, gossip.Primary, gossip.MadeUnixMS, gossip.Due, gossip.Index, found, err))
 	removed, err := v.Removed("node-1")
 	return out.String() + fmt.Sprintf("removed %v %v\n", removed, err)
 }

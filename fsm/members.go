@@ -234,6 +234,9 @@ func (b *batch) removeNode(nodeID string) (Result, error) {
 	}
 	if admission != nil {
 		b.remove(bucketAdmissions, key, admission)
+		if _, err := b.rotateGossipKey(); err != nil { // the node has it
+			return Result{}, err
+		}
 	}
 	b.put(bucketRemoved, key, nil, uint64Bytes(b.state.index))
 	return b.done(), nil

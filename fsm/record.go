@@ -21,7 +21,7 @@ const (
 	bucketTokens                        // token hash -> JoinToken
 	bucketRemoved                       // node id -> index of its removal
 	bucketAdmissions                    // node id -> Admission
-	bucketAuthority                     // what the authority consists of, by name
+	bucketAuthority                     // what the authority consists of, by name, and the gossip keys
 	bucketConfiguration                 // a sum only: the record lies in bucketMeta
 	bucketMeta                          // what is there once; has no sum
 	bucketCount

@@ -30,6 +30,7 @@ const (
 	auditCertIssued       = "certificate_issued"
 	auditCertRenewed      = "certificate_renewed"
 	auditRenewalRefused   = "renewal_refused"
+	auditGossipRotation   = "gossip_rotation_ordered"
 	auditLearnedOfRemoval = "removal_learned" // by the node that was removed
 )
 

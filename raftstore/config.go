@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
@@ -114,12 +115,15 @@ type Config struct {
 	// wrapLog is where tests put faults of the disk, see logstore.Options.
 	wrapLog func(logstore.Backend) logstore.Backend
 
+	// gossipKeyWait is that of the constant. Zero means it. Tests shorten it.
+	gossipKeyWait time.Duration
+
 	// beforeApply is where tests hold up the state machine.
 	beforeApply func()
 }
 
-// GossipConfig says how a node gossips. Packets are encrypted with Key and
-// labelled with the cluster id.
+// GossipConfig says how a node gossips. What it sends is encrypted, and labelled
+// with the cluster id.
 type GossipConfig struct {
 	// BindAddress is the host:port to listen on, for UDP and TCP.
 	BindAddress string
@@ -127,8 +131,19 @@ type GossipConfig struct {
 	// AdvertiseAddress is where other nodes reach it. Empty means BindAddress.
 	AdvertiseAddress string
 
-	// Key is the cluster's gossip key of 32 bytes.
+	// Key is a gossip key of 32 bytes, the same on all nodes. Empty means that
+	// the cluster makes its own: members alone get it, with the state, it is
+	// replaced after each removal of a server, every 30 days and by
+	// RotateGossipKey, and gossip of other instances of the cluster is not
+	// heard. A node then begins to gossip when it is a member. A key is
+	// only needed where gossip is to help before that.
 	Key []byte
+
+	// OtherKeys, up to 4, decrypt what others send besides Key. They are for
+	// replacing Key without a stop: restart all nodes with the new key among
+	// OtherKeys, then all with it as Key and the old one among OtherKeys, then
+	// without the old one.
+	OtherKeys [][]byte
 
 	// Seeds are gossip addresses of some other nodes, as host:port; host may be
 	// a DNS name, and is looked up again from time to time.
@@ -204,6 +219,7 @@ func (c Config) withDefaults() Config {
 	def(&c.ScrubInterval, time.Hour)
 	def(&c.Disk.ReserveBytes, 256<<20)
 	def(&c.CertificateLifetime, 30*24*time.Hour)
+	def(&c.gossipKeyWait, gossipKeyWait)
 	def(&c.Log.TrailingEntries, 10_240)
 	def(&c.Log.CompactEntries, 8_192)
 	if c.Logger == nil {
@@ -274,7 +290,12 @@ func (c Config) Validate() error {
 		for _, a := range g.Seeds {
 			address("Gossip.Seeds has", a, checkAddress)
 		}
-		check(len(g.Key) == gossipKeyBytes, "Gossip.Key has %d bytes, not %d", len(g.Key), gossipKeyBytes)
+		check(len(g.Key) == 0 || len(g.Key) == gossipKeyBytes, "Gossip.Key has %d bytes, not %d", len(g.Key), gossipKeyBytes)
+		check(len(g.OtherKeys) == 0 || len(g.Key) > 0, "Gossip.OtherKeys need a Gossip.Key: the cluster takes care of its own")
+		check(len(g.OtherKeys) <= gossip.OtherKeysMax, "Gossip.OtherKeys has %d keys, the limit is %d", len(g.OtherKeys), gossip.OtherKeysMax)
+		for _, key := range g.OtherKeys {
+			check(len(key) == gossipKeyBytes, "Gossip.OtherKeys has a key of %d bytes, not %d", len(key), gossipKeyBytes)
+		}
 	}
 	t := c.Timing
 	check(t.HeartbeatTimeout >= heartbeatMin, "HeartbeatTimeout %v is below %v", t.HeartbeatTimeout, heartbeatMin)
@@ -292,4 +313,4 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-const gossipKeyBytes = 32
+const gossipKeyBytes = gossip.KeyBytes

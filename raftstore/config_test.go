@@ -1,6 +1,7 @@
 package raftstore_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,9 @@ var badConfigs = map[string]struct {
 	"no token":                   {func(c *raftstore.Config) { c.Join.Token = "" }, "Join.Token is empty"},
 	"no gossip address":          {func(c *raftstore.Config) { c.Gossip.BindAddress = "" }, `Gossip.BindAddress ""`},
 	"a short gossip key":         {func(c *raftstore.Config) { c.Gossip.Key = value(16) }, "Gossip.Key has 16 bytes"},
+	"a short other gossip key":   {func(c *raftstore.Config) { c.Gossip.OtherKeys = [][]byte{value(16)} }, "Gossip.OtherKeys has a key of 16 bytes"},
+	"too many other gossip keys": {func(c *raftstore.Config) { c.Gossip.OtherKeys = slices.Repeat([][]byte{value(32)}, 5) }, "Gossip.OtherKeys has 5 keys"},
+	"other keys of its own":      {func(c *raftstore.Config) { c.Gossip.Key, c.Gossip.OtherKeys = nil, [][]byte{value(32)} }, "Gossip.OtherKeys need a Gossip.Key"},
 	"hasty heartbeats": {func(c *raftstore.Config) {
 		c.Timing = raftstore.Timing{HeartbeatTimeout: time.Millisecond}
 	}, "HeartbeatTimeout 1ms"},
@@ -93,7 +97,7 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 		AdvertiseAddress: "host",
 		Bootstrap:        true,
 		Join:             &raftstore.JoinConfig{},
-		Gossip:           &raftstore.GossipConfig{},
+		Gossip:           &raftstore.GossipConfig{Key: []byte("short"), OtherKeys: [][]byte{nil}},
 		Timing: raftstore.Timing{
 			HeartbeatTimeout: time.Millisecond, ElectionTimeout: time.Microsecond, LeaderLeaseTimeout: time.Second,
 			PromoteAfter: -1, FreshnessInterval: -1,
@@ -110,7 +114,7 @@ func TestConfig_ReportsAllProblemsAtOnce(t *testing.T) {
 	}
 	for _, field := range []string{
 		"Dir", "ListenAddress", "AdvertiseAddress", "Bootstrap", "Join.Addresses", "Join.Token", "Gossip.BindAddress",
-		"Gossip.Key", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "PromoteAfter",
+		"Gossip.Key", "Gossip.OtherKeys", "HeartbeatTimeout 1ms is", "ElectionTimeout", "LeaderLeaseTimeout", "PromoteAfter",
 		"FreshnessInterval", "RequestTimeout", "CertificateLifetime", "WatchersMax", "ProgressInterval", "Log.TrailingEntries",
 	} {
 		if !strings.Contains(err.Error(), field) {

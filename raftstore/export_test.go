@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sort"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -103,6 +104,28 @@ func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
 	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
 }
 
+// GossipKeys returns the cluster's gossip keys in the node's state, and the place
+// of the one that encrypts.
+func (n *Node) GossipKeys() (keys [][]byte, primary int, err error) {
+	k, _, err := n.gossipKeys()
+	return k.Keys, k.Primary, err
+}
+
+// GossipMembers are the nodes that a node has heard of by gossip.
+func (n *Node) GossipMembers() []string {
+	var out []string
+	for _, m := range n.gossip.Members() {
+		out = append(out, m.NodeID)
+	}
+	return out
+}
+
+// Instance is that of the cluster in the node's state.
+func (n *Node) Instance() string { return n.machine.Position().Instance }
+
+// SetGossipKeyWait sets how long a rotation waits for servers that are away.
+func (c *Config) SetGossipKeyWait(wait time.Duration) { c.gossipKeyWait = wait }
+
 // RenewFor is what the leader does when a node asks for another certificate.
 func (n *Node) RenewFor(ctx context.Context, node string, request []byte) (any, error) {
 	return n.renewFor(ctx, node, request)
@@ -113,3 +136,14 @@ type RefusalLines = refusalLines
 
 // Take asks for a line.
 func (l *refusalLines) Take(source string, now time.Time) (uint64, bool) { return l.take(source, now) }
+
+// BodyBytesMax is the size of the largest body that a method of the peer protocol
+// takes.
+func BodyBytesMax(method uint8) int {
+	return sort.Search(1<<30, func(size int) bool { return checkBody(method, size) != nil }) - 1
+}
+
+// AnswerBytesMax is the size of the largest answer that is decoded.
+func AnswerBytesMax(method uint8) int {
+	return sort.Search(1<<30, func(size int) bool { return checkAnswer(method, size) != nil }) - 1
+}

@@ -44,9 +44,19 @@ func (c *cluster) wantAlive() {
 
 // TestGossip_NodesThatAllMovedFindEachOther stops all nodes and opens them at
 // other addresses. What they remember of each other is out of date then, and
-// there is no leader that could tell.
+// there is no leader that could tell. The cluster's own key is on every disk.
 func TestGossip_NodesThatAllMovedFindEachOther(t *testing.T) {
-	c := startCluster(t, 3, gossiping(value(32)))
+	t.Run("with a key of the configuration", func(t *testing.T) { allMove(t, value(32)) })
+	t.Run("with the cluster's own key", func(t *testing.T) { allMove(t, nil) })
+}
+
+func allMove(t *testing.T, key []byte) {
+	c := startCluster(t, 3, gossiping(key))
+	if key == nil {
+		for _, n := range c.nodes {
+			c.wantGossipKeys(n, 1, 0)
+		}
+	}
 	pair := store.Pair{Key: []byte("k"), Value: value(10)}
 	rev, err := c.nodes[0].Put(c.ctx(), pair)
 	if err != nil {

@@ -39,8 +39,7 @@ func (n *Node) sayHello(ctx context.Context, address string) (*peerv1.HelloRespo
 	client := rpc.NewClient(conn, rpcConfig)
 	defer client.Close()
 	var resp peerv1.HelloResponse
-	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodHello, body) }
-	if err := roundTrip(send, &peerv1.HelloRequest{Life: n.ownLife()}, &resp); err != nil {
+	if err := roundTrip(callOf(ctx, client), methodHello, &peerv1.HelloRequest{Life: n.ownLife()}, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, checkTold(resp.GetLife())
@@ -63,7 +62,11 @@ func (n *Node) handleHello(peer string, req *peerv1.HelloRequest) (*peerv1.Hello
 	if err := checkTold(told); err != nil {
 		return nil, err
 	}
-	resp := &peerv1.HelloResponse{Member: len(n.configuration().Servers) > 0, Life: n.ownLife()}
+	resp := &peerv1.HelloResponse{
+		Member:        len(n.configuration().Servers) > 0,
+		AskerIsMember: n.isMember(peer),
+		Life:          n.ownLife(),
+	}
 	switch removed, err := n.removed(told.GetNodeId()); {
 	case err != nil:
 		return nil, err

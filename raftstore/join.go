@@ -105,8 +105,7 @@ func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinRespo
 			return nil, err
 		}
 	}
-	send := func(body []byte) ([]byte, error) { return client.Call(ctx, methodJoin, body) }
-	if err := roundTrip(send, req, &resp); err != nil {
+	if err := roundTrip(callOf(ctx, client), methodJoin, req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -151,6 +151,7 @@ func (n *Node) lead(ctx context.Context) {
 	}
 	n.leadership.announce()
 	n.adoptHistoryBudget(ctx)
+	n.spawn(func(context.Context) { n.turnGossipKeys(ctx) })
 	every(ctx, tendInterval, func() { n.tend(ctx) })
 }
 

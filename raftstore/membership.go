@@ -13,6 +13,7 @@ import (
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
+	"github.com/spire-raft/spire-raft/store"
 )
 
 // RemoveServer takes a server out of the cluster for good: its node id can
@@ -211,7 +212,9 @@ func (n *Node) Leave(ctx context.Context) error {
 	}
 	err = markLeft(n.cfg.Dir)
 	if n.gossip != nil {
-		err = errors.Join(err, n.gossip.Leave(gossipLeaveTimeout))
+		if e := n.gossip.Leave(gossipLeaveTimeout); !errors.Is(e, store.ErrClosed) { // it ends when the node hears that it is out
+			err = errors.Join(err, e)
+		}
 	}
 	return errors.Join(err, n.Close())
 }

@@ -49,7 +49,7 @@ type Node struct {
 	disk       *disk.Watcher
 	transport  *transport.Transport // takes no connection before started
 	clients    *rpc.Peers
-	gossip     *gossip.Gossip
+	gossip     *gossip.Gossip // nil without Config.Gossip; silent until it has a key
 	machine    *machine
 	logs       *logstore.Store
 	writeTimes writeTimes    // of logs
@@ -74,11 +74,16 @@ type Node struct {
 	hints       hints
 	failedJoins joinLimiter
 	encounters  encounters
+	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 
+	removal      removal
 	refusalLines refusalLines
 	retired      sync.Once // writes the audit line of it
 	admitted     bool      // consult has found that the node may start its cluster, or has joined it
 	diverged     atomic.Bool
+
+	keysInUse    atomic.Uint64 // the index of the cluster's gossip keys that gossip uses
+	instanceTold string        // by gossip; belongs to followState
 
 	handingOver atomic.Int32 // calls of TransferLeadership under way
 
@@ -196,6 +201,9 @@ func (n *Node) halt(why error, message string, cause error) {
 		select {
 		case <-n.started:
 			_ = n.stopRaft() // there is nobody to tell
+			if n.gossip != nil {
+				_ = n.gossip.Close() // what is down must not seem alive
+			}
 		case <-ctx.Done(): // Open has failed too
 		}
 	})

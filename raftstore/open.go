@@ -64,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		started:  make(chan struct{}),
 		changes:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
+		decoding: make(chan struct{}, decodingMax),
 		done:     make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -85,6 +86,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	return n, nil
 }
+
+// decodingMax is how many commands of peers are decoded at a time.
+const decodingMax = 2
 
 // abandon undoes what Open has done so far.
 func (n *Node) abandon() error {
@@ -190,7 +194,8 @@ func (n *Node) startGossip() (err error) {
 		ClusterID:        n.id.ClusterID,
 		BindAddress:      g.BindAddress,
 		AdvertiseAddress: g.AdvertiseAddress,
-		Key:              g.Key,
+		Key:              configuredKey(g),
+		OtherKeys:        g.OtherKeys,
 		Seeds:            g.Seeds,
 		Address:          n.advertised,
 		OnAddress: func(node, address string) {
@@ -203,6 +208,15 @@ func (n *Node) startGossip() (err error) {
 		Log: n.log,
 	})
 	return err
+}
+
+// configuredKey is the gossip key of the configuration, nil where the cluster has
+// its own.
+func configuredKey(g *GossipConfig) []byte {
+	if len(g.Key) == 0 {
+		return nil
+	}
+	return g.Key
 }
 
 // startRaft starts raft and everything that serves it.
@@ -244,6 +258,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.scrub)
 	n.spawn(n.watchCertificate)
 	n.spawn(n.renewCertificate)
+	n.spawn(n.followState)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {
 		n.spawn(func(ctx context.Context) { n.serve(ctx, kind) })
 	}

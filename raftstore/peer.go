@@ -30,11 +30,13 @@ const (
 	methodRenew     = 9
 	methodRevoke    = 10
 	methodOpened    = 11
+
+	methodRotateGossip = 15
 )
 
-// bodyBytesMax bounds the body of a request by its method, before anything is
-// decoded: a message of empty items takes 50 times its length in memory. Those
-// not named have defaultBodyBytesMax.
+// bodyBytesMax bounds the body of a request by its method, before it is read: a
+// message of empty items takes 50 times its length in memory. Those not named have
+// defaultBodyBytesMax.
 var bodyBytesMax = map[uint8]int{
 	methodPropose: 5 << 20, // a transaction of store.TxBytesMax
 	methodProbe:   32 << 10,
@@ -45,13 +47,34 @@ var bodyBytesMax = map[uint8]int{
 const defaultBodyBytesMax = 4 << 10
 
 // checkBody returns errBadRequest where a body is longer than any of its method.
-func checkBody(method uint8, body []byte) error {
+func checkBody(method uint8, size int) error {
 	limit, ok := bodyBytesMax[method]
 	if !ok {
 		limit = defaultBodyBytesMax
 	}
-	if len(body) > limit {
-		return fmt.Errorf("%w: %d bytes for method %d, the limit is %d", errBadRequest, len(body), method, limit)
+	if size > limit {
+		return fmt.Errorf("%w: %d bytes for method %d, the limit is %d", errBadRequest, size, method, limit)
+	}
+	return nil
+}
+
+// answerBytesMax bounds the body of an answer in the same way. Those not named
+// have defaultBodyBytesMax.
+var answerBytesMax = map[uint8]int{
+	methodPropose: 1 << 20, // a number for each operation of store.TxOpsMax
+	methodProbe:   32 << 10,
+	methodJoin:    128 << 10,
+	methodRenew:   32 << 10,
+}
+
+// checkAnswer returns an error where an answer is longer than any of its method.
+func checkAnswer(method uint8, size int) error {
+	limit, ok := answerBytesMax[method]
+	if !ok {
+		limit = defaultBodyBytesMax
+	}
+	if size > limit {
+		return fmt.Errorf("an answer of %d bytes to method %d, the limit is %d", size, method, limit)
 	}
 	return nil
 }
@@ -60,9 +83,6 @@ func checkBody(method uint8, body []byte) error {
 // stream was authorized for.
 func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, body []byte) ([]byte, error) {
 	if err := n.live(); err != nil {
-		return nil, err
-	}
-	if err := checkBody(method, body); err != nil {
 		return nil, err
 	}
 	peer := conn.Peer()
@@ -112,6 +132,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
 			return &peerv1.RevokeTokenResponse{}, n.handleRevokeToken(ctx, req)
 		})
+	case methodRotateGossip:
+		return answer(body, &peerv1.RotateGossipKeyRequest{}, func(*peerv1.RotateGossipKeyRequest) (*peerv1.RotateGossipKeyResponse, error) {
+			return &peerv1.RotateGossipKeyResponse{}, n.orderGossipRotation(ctx)
+		})
 	case methodRemove:
 		return answer(body, &peerv1.RemoveRequest{}, func(req *peerv1.RemoveRequest) (*peerv1.RemoveResponse, error) {
 			return &peerv1.RemoveResponse{}, n.remove(ctx, req.GetNodeId())
@@ -158,7 +182,7 @@ func answer[Req, Resp proto.Message](body []byte, req Req, handle func(Req) (Res
 // has methods of its own, with their own checks. That it may add data is told by
 // the transaction, not by the peer.
 func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
-	grows, err := fsm.CheckTransaction(req.GetCommand())
+	grows, err := n.checkTransaction(ctx, req.GetCommand())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
 	}
@@ -172,6 +196,18 @@ func (n *Node) handlePropose(ctx context.Context, req *peerv1.ProposeRequest) (*
 		Numbers:  r.Numbers,
 		Detail:   r.Detail,
 	}, nil
+}
+
+// checkTransaction is fsm.CheckTransaction for what a peer sends, few at a time:
+// decoded for that, one takes up to 45 MB, and 85 times its bytes.
+func (n *Node) checkTransaction(ctx context.Context, command []byte) (grows bool, err error) {
+	select {
+	case n.decoding <- struct{}{}:
+		defer func() { <-n.decoding }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return fsm.CheckTransaction(command)
 }
 
 func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) error {
@@ -215,6 +251,8 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		DiskLow:       n.disk.Low(),
 		LastLogIndex:  n.raft.LastIndex(),
 		LostLeader:    n.lostLeader(),
+
+		GossipKeysIndex: n.gossipKeysIndex(),
 	}, nil
 }
 

@@ -29,6 +29,8 @@ type peerHealth struct {
 	DiskFreeBytes uint64
 	DiskLow       bool
 
+	GossipKeysIndex uint64 // see Node.gossipKeysIndex
+
 	Accused bool // of having another state than a quorum, and reported
 }
 
@@ -50,6 +52,7 @@ func (p *peers) seen(id string, voter bool, resp *peerv1.ProbeResponse, applied 
 	h.AppliedIndex = resp.GetAppliedIndex()
 	h.DiskFreeBytes = resp.GetDiskFreeBytes()
 	h.DiskLow = voter && resp.GetDiskLow()
+	h.GossipKeysIndex = resp.GetGossipKeysIndex()
 	switch {
 	case h.AppliedIndex+caughtUpLag < applied:
 		h.CaughtUp = time.Time{}

@@ -25,8 +25,12 @@ func (n *Node) newRaftTransport() *raftnet.Transport {
 		Dial: func(ctx context.Context, node string) (net.Conn, error) {
 			return n.dial(ctx, transport.Raft, node)
 		},
-		PeerOf:       func(c net.Conn) string { return c.(*transport.Conn).Peer().Node },
-		Term:         func() uint64 { return n.raft.CurrentTerm() }, // no stream comes in before raft is there
+		PeerOf: func(c net.Conn) string { return c.(*transport.Conn).Peer().Node },
+		Term:   func() uint64 { return n.raft.CurrentTerm() }, // no stream comes in before raft is there
+		Leader: func() string {
+			_, leader := n.raft.LeaderWithID()
+			return string(leader)
+		},
 		CheckCommand: fsm.CheckEntry,
 		CheckSnapshot: func(r io.Reader, index, term uint64) error {
 			return fsm.CheckSnapshot(r, n.id.ClusterID, index, term)

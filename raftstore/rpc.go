@@ -34,7 +34,7 @@ func (n *Node) newClients() *rpc.Peers {
 
 // serve answers requests on the streams of one kind until ctx ends.
 func (n *Node) serve(ctx context.Context, kind transport.Kind) {
-	cfg := rpcConfig
+	cfg := servedConfig(kind)
 	cfg.Log = n.log
 	err := rpc.ServeListener(ctx, n.transport.Listener(kind), cfg, func(c net.Conn) rpc.Handler {
 		conn := c.(*transport.Conn) // what a transport's listener accepts
@@ -48,33 +48,62 @@ func (n *Node) serve(ctx context.Context, kind transport.Kind) {
 	}
 }
 
+// servedConfig bounds what others may have this node hold. All streams of a
+// member together have the bounds of one, since it can open many. Strangers are
+// no such unit: each of their streams has little.
+func servedConfig(kind transport.Kind) rpc.Config {
+	cfg := rpcConfig
+	cfg.CheckBody = func(method uint8, size int) error { return encodeError(checkBody(method, size)) }
+	if kind == transport.Join {
+		cfg.FrameBytesMax, cfg.InFlightMax, cfg.InFlightBytesMax = 256<<10, 4, 256<<10
+		return cfg
+	}
+	cfg.PeerOf = func(c net.Conn) string { return c.(*transport.Conn).Peer().Node }
+	return cfg
+}
+
 // call sends a request to a server of the configuration and decodes its
-// response. Where that says that this node was removed, so it is.
+// response. Where that says that this node was removed, the others are asked.
 func (n *Node) call(ctx context.Context, node string, method uint8, req, resp proto.Message) error {
-	err := roundTrip(func(body []byte) ([]byte, error) { return n.clients.Call(ctx, node, method, body) }, req, resp)
+	send := func(method uint8, body []byte) ([]byte, error) { return n.clients.Call(ctx, node, method, body) }
+	err := roundTrip(send, method, req, resp)
 	if errors.Is(err, ErrRemoved) {
-		n.retire(node)
-		return n.explain(err)
+		n.heardOfRemoval(node)
+		return n.explain(&toldError{text: err.Error(), is: errNotLeader}) // it is not taken; whether it's true shows soon
 	}
 	return err
+}
+
+// callOf makes calls over one connection.
+func callOf(ctx context.Context, c *rpc.Client) func(method uint8, body []byte) ([]byte, error) {
+	return func(method uint8, body []byte) ([]byte, error) { return c.Call(ctx, method, body) }
 }
 
 // roundTrip encodes req, sends it and decodes the response. Where the request
 // certainly had no effect because it did not arrive, or not at the leader, the
 // error is errNotLeader; where it may have had one, ErrUnknownOutcome.
-func roundTrip(send func(body []byte) ([]byte, error), req, resp proto.Message) error {
+func roundTrip(send func(method uint8, body []byte) ([]byte, error), method uint8, req, resp proto.Message) error {
 	body, err := proto.Marshal(req)
 	if err != nil {
 		return err
 	}
-	answer, err := send(body)
+	answer, err := send(method, body)
 	if err != nil {
 		return decodeError(err)
 	}
-	if err := proto.Unmarshal(answer, resp); err != nil {
+	if err := decodeAnswer(method, answer, resp); err != nil {
 		return fmt.Errorf("%w: response: %w", store.ErrUnknownOutcome, err)
 	}
 	return nil
+}
+
+// decodeAnswer decodes an answer of which no more is believed than its method
+// needs.
+func decodeAnswer(method uint8, answer []byte, resp proto.Message) error {
+	if err := checkAnswer(method, len(answer)); err != nil {
+		return err
+	}
+	return proto.Unmarshal(answer, resp)
 }
 
 // The codes of errors on the wire, and what they stand for on both sides. A

@@ -148,6 +148,39 @@ func TestSim_NonsenseOfAMember(t *testing.T) {
 	})
 }
 
+// TestSim_AMemberCantHandOverAnothersOffice: told to stand for election by one
+// that doesn't lead, a follower would end the leader's term.
+func TestSim_AMemberCantHandOverAnothersOffice(t *testing.T) {
+	simulate(t, 43, 3, nil, func(s *sim) {
+		const evil = 2
+		s.crash(evil)
+		leader := s.elected(0, 1)
+		before := s.node(leader).Status()
+		e := s.impersonate(evil)
+		for i := range evil {
+			var refusal *raftnet.RemoteError
+			to := s.name(i)
+			err := e.TimeoutNow(raft.ServerID(to), raft.ServerAddress(to), nil, new(raft.TimeoutNowResponse))
+			if !errors.As(err, &refusal) {
+				t.Errorf("%s is told to stand for election: %v", to, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, electMax)
+		defer cancel()
+		if _, err := s.node(leader).Put(ctx, store.Pair{Key: []byte("k"), Value: []byte("v")}); err != nil {
+			t.Error(err)
+		}
+		if st := s.node(leader).Status(); st.Term != before.Term || st.Role != raftstore.RoleLeader {
+			t.Errorf("term %d, %v; before it was %d", st.Term, st.Role, before.Term)
+		}
+		if err := e.close(); err != nil {
+			t.Error(err)
+		}
+		s.restart(evil)
+		s.elected()
+	})
+}
+
 // frozen is a reader whose sender hangs in the midst.
 type frozen struct{ ctx context.Context }
 

@@ -67,6 +67,10 @@ type Status struct {
 	// CertificateNotAfter is when the node's own certificate expires.
 	CertificateNotAfter time.Time
 
+	// GossipKeyRotating tells that the key that the cluster has made for its
+	// gossip is being replaced, or is to be.
+	GossipKeyRotating bool
+
 	// Diverged tells that another node had a different state hash at the same
 	// index, and that no quorum tells which one is wrong; or that this one is,
 	// and has stopped itself: see the log.
@@ -114,6 +118,8 @@ func (n *Node) Status() Status {
 		Watchers:      n.watchers.count(),
 		Diverged:      n.diverged.Load(),
 		Peers:         n.peerStatus(),
+
+		GossipKeyRotating: n.gossipKeyRotating(),
 	}
 	if _, notAfter, err := n.transport.Validity(); err == nil {
 		s.CertificateNotAfter = notAfter

@@ -5,51 +5,52 @@ import (
 	"sync"
 )
 
-// budget bounds the requests that one connection has open, and their bytes.
-// Only one goroutine may acquire.
+// budget bounds the requests that one connection, or all those of one peer,
+// have open, and their bytes.
 type budget struct {
-	slots    chan struct{}
+	callsMax int
 	bytesMax int
-	freed    chan struct{} // holds a token when bytes has become less
 
-	mu    sync.Mutex // guards bytes
+	mu    sync.Mutex // guards the fields below
+	calls int
 	bytes int
+	freed chan struct{} // closed when there is more room; nil while nobody waits
 }
 
 func newBudget(cfg Config) *budget {
-	return &budget{
-		slots:    make(chan struct{}, cfg.InFlightMax),
-		bytesMax: cfg.InFlightBytesMax,
-		freed:    make(chan struct{}, 1),
-	}
+	return &budget{callsMax: cfg.InFlightMax, bytesMax: cfg.InFlightBytesMax}
 }
 
 // acquire waits for room for a request of n bytes. It returns false if ctx ends
 // first.
 func (b *budget) acquire(ctx context.Context, n int) bool {
-	select {
-	case b.slots <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
-	for !b.fits(n) {
+	for {
+		freed := b.take(n)
+		if freed == nil {
+			return true
+		}
 		select {
-		case <-b.freed:
+		case <-freed:
 		case <-ctx.Done():
 			return false
 		}
 	}
-	return true
 }
 
-func (b *budget) fits(n int) bool {
+// take makes room for a request of n bytes, or returns what is closed when it
+// may be worth another try. One request has room whatever its size.
+func (b *budget) take(n int) (freed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.bytes > 0 && b.bytes+n > b.bytesMax {
-		return false
+	if b.calls >= b.callsMax || b.bytes > 0 && b.bytes+n > b.bytesMax {
+		if b.freed == nil {
+			b.freed = make(chan struct{})
+		}
+		return b.freed
 	}
+	b.calls++
 	b.bytes += n
-	return true
+	return nil
 }
 
 // add counts bytes that a request has come to hold. It may exceed the bound,
@@ -63,11 +64,11 @@ func (b *budget) add(n int) {
 // release gives back a request and its n bytes.
 func (b *budget) release(n int) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls--
 	b.bytes -= n
-	b.mu.Unlock()
-	<-b.slots
-	select {
-	case b.freed <- struct{}{}:
-	default:
+	if b.freed != nil {
+		close(b.freed)
+		b.freed = nil
 	}
 }

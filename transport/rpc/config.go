@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"log/slog"
+	"net"
 	"time"
 )
 
@@ -27,6 +28,20 @@ type Config struct {
 	// means 30 s. There is no bound on the time between frames.
 	StallTimeout time.Duration
 
+	// CheckBody is asked by a server about the body of each request before it is
+	// read and before memory is taken for it. Its error is the answer, as a
+	// handler's would be, and the body is passed over. Nil lets all pass.
+	CheckBody func(method uint8, size int) error
+
+	// PeerOf names who has opened a connection, for [ServeListener]: the bounds of
+	// what is in flight then hold for all connections of one peer together. Nil
+	// makes each connection a peer of its own.
+	PeerOf func(net.Conn) string
+
+	// ConnsPerPeerMax is how many connections of one peer [ServeListener] serves,
+	// where there is PeerOf. The oldest one makes room. Zero means 8.
+	ConnsPerPeerMax int
+
 	// Log gets the connections that ServeListener closes for cause. Nil means
 	// none.
 	Log *slog.Logger
@@ -43,6 +58,9 @@ func (c Config) withDefaults() Config {
 		c.InFlightBytesMax = 32 << 20
 	}
 	c.InFlightBytesMax = max(c.InFlightBytesMax, c.FrameBytesMax)
+	if c.ConnsPerPeerMax == 0 {
+		c.ConnsPerPeerMax = 8
+	}
 	if c.StallTimeout == 0 {
 		c.StallTimeout = 30 * time.Second
 	}

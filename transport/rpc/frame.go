@@ -137,6 +137,44 @@ func (r *frameReader) header() (header, error) {
 	}, nil
 }
 
+// method is that of the request which h begins. It reads nothing of it.
+func (r *frameReader) method(h header) (uint8, error) {
+	if h.payload < requestHeaderBytes {
+		return 0, fmt.Errorf("%w: a request has %d bytes", ErrProtocol, h.payload)
+	}
+	if r.buf.Buffered() == 0 {
+		_ = r.conn.SetReadDeadline(time.Now().Add(r.stall))
+		defer func() { _ = r.conn.SetReadDeadline(time.Time{}) }()
+	}
+	b, err := r.buf.Peek(1)
+	if err != nil {
+		return 0, unexpected(err)
+	}
+	return b[0], nil
+}
+
+// discard passes over the rest of the frame that h begins.
+func (r *frameReader) discard(h header) error {
+	defer func() { _ = r.conn.SetReadDeadline(time.Time{}) }()
+	for left := h.payload; left > 0; {
+		n := min(left, readBuffer)
+		_ = r.conn.SetReadDeadline(time.Now().Add(r.stall))
+		if _, err := r.buf.Discard(n); err != nil {
+			return unexpected(err)
+		}
+		left -= n
+	}
+	return nil
+}
+
+// unexpected is err of a connection that ends within a frame.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // frame reads the rest of the frame that h begins. Memory is taken as bytes
 // arrive, not as h claims. The frame's body belongs to the caller.
 func (r *frameReader) frame(h header) (frame, error) {
@@ -152,10 +190,7 @@ func (r *frameReader) frame(h header) (frame, error) {
 		at := len(payload)
 		payload = slices.Grow(payload, n)[:at+n]
 		if _, err := io.ReadFull(r.buf, payload[at:]); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return frame{}, err
+			return frame{}, unexpected(err)
 		}
 	}
 	return h.parse(payload)

@@ -20,14 +20,20 @@ type Handler func(ctx context.Context, method uint8, body []byte) ([]byte, error
 // the only case that gives an error. It closes conn and waits for the handlers.
 func Serve(ctx context.Context, conn net.Conn, cfg Config, handler Handler) error {
 	cfg = cfg.withDefaults()
+	return serve(ctx, conn, cfg, newBudget(cfg), handler)
+}
+
+// serve is Serve with a budget that other connections may share.
+func serve(ctx context.Context, conn net.Conn, cfg Config, shared *budget, handler Handler) error {
 	callsCtx, end := context.WithCancel(ctx)
 	s := &server{
-		conn:     conn,
-		handler:  handler,
-		out:      newOutbox(conn, cfg),
-		budget:   newBudget(cfg),
-		bytesMax: cfg.FrameBytesMax,
-		calls:    make(map[uint64]context.CancelFunc),
+		conn:      conn,
+		handler:   handler,
+		checkBody: cfg.CheckBody,
+		out:       newOutbox(conn, cfg),
+		budget:    shared,
+		bytesMax:  cfg.FrameBytesMax,
+		calls:     make(map[uint64]context.CancelFunc),
 	}
 	var writeErr error
 	s.wg.Go(func() {
@@ -56,12 +62,13 @@ var errReceiveEnded = errors.New("no more requests")
 
 // server is one connection.
 type server struct {
-	conn     net.Conn
-	handler  Handler
-	out      *outbox
-	budget   *budget
-	bytesMax int // of a frame
-	wg       sync.WaitGroup
+	conn      net.Conn
+	handler   Handler
+	checkBody func(method uint8, size int) error // nil lets all pass
+	out       *outbox
+	budget    *budget
+	bytesMax  int // of a frame
+	wg        sync.WaitGroup
 
 	mu    sync.Mutex // guards calls
 	calls map[uint64]context.CancelFunc
@@ -74,27 +81,57 @@ func (s *server) receive(ctx context.Context, r *frameReader) error {
 		if err != nil {
 			return err
 		}
-		if h.kind == request && !s.budget.acquire(ctx, h.payload) {
-			return nil
+		if h.kind == request {
+			err = s.request(ctx, r, h)
+		} else {
+			err = s.other(r, h)
 		}
-		f, err := r.frame(h)
-		if err != nil {
+		if err != nil || ctx.Err() != nil {
 			return err
-		}
-		switch f.kind {
-		case request:
-			if err := s.start(ctx, f, h.payload); err != nil {
-				return err
-			}
-		case cancel:
-			s.cancel(f.id)
-		default:
-			return fmt.Errorf("%w: a frame of type %d is no request", ErrProtocol, f.kind)
 		}
 	}
 }
 
-// start runs the handler for a request that holds a share of the budget.
+// request reads a request and starts its handler, when the budget has room.
+func (s *server) request(ctx context.Context, r *frameReader, h header) error {
+	if s.checkBody != nil {
+		method, err := r.method(h)
+		if err != nil {
+			return err
+		}
+		if why := s.checkBody(method, h.payload-requestHeaderBytes); why != nil {
+			s.answer(ctx, h.id, nil, why)
+			return r.discard(h)
+		}
+	}
+	if !s.budget.acquire(ctx, h.payload) {
+		return nil
+	}
+	f, err := r.frame(h)
+	if err == nil {
+		err = s.start(ctx, f, h.payload)
+	}
+	if err != nil {
+		s.budget.release(h.payload)
+	}
+	return err
+}
+
+// other reads a frame that is no request.
+func (s *server) other(r *frameReader, h header) error {
+	if h.kind != cancel {
+		return fmt.Errorf("%w: a frame of type %d is no request", ErrProtocol, h.kind)
+	}
+	f, err := r.frame(h)
+	if err != nil {
+		return err
+	}
+	s.cancel(f.id)
+	return nil
+}
+
+// start runs the handler for a request that holds a share of the budget, and
+// gives that back in the end. After an error the share is the caller's.
 func (s *server) start(connCtx context.Context, f frame, held int) error {
 	var ctx context.Context
 	var end context.CancelFunc

@@ -201,6 +201,8 @@ type Command struct {
 	//	*Command_InitCluster
 	//	*Command_RevokeJoinToken
 	//	*Command_RecordOpening
+	//	*Command_SetGossipKeys
+	//	*Command_RotateGossipKey
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -354,6 +356,24 @@ func (x *Command) GetRecordOpening() *RecordOpening {
 	return nil
 }
 
+func (x *Command) GetSetGossipKeys() *SetGossipKeys {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_SetGossipKeys); ok {
+			return x.SetGossipKeys
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRotateGossipKey() *RotateGossipKey {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RotateGossipKey); ok {
+			return x.RotateGossipKey
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -398,6 +418,14 @@ type Command_RecordOpening struct {
 	RecordOpening *RecordOpening `protobuf:"bytes,25,opt,name=record_opening,json=recordOpening,proto3,oneof"`
 }
 
+type Command_SetGossipKeys struct {
+	SetGossipKeys *SetGossipKeys `protobuf:"bytes,32,opt,name=set_gossip_keys,json=setGossipKeys,proto3,oneof"`
+}
+
+type Command_RotateGossipKey struct {
+	RotateGossipKey *RotateGossipKey `protobuf:"bytes,33,opt,name=rotate_gossip_key,json=rotateGossipKey,proto3,oneof"`
+}
+
 func (*Command_Transaction) isCommand_Kind() {}
 
 func (*Command_TermStart) isCommand_Kind() {}
@@ -417,6 +445,10 @@ func (*Command_InitCluster) isCommand_Kind() {}
 func (*Command_RevokeJoinToken) isCommand_Kind() {}
 
 func (*Command_RecordOpening) isCommand_Kind() {}
+
+func (*Command_SetGossipKeys) isCommand_Kind() {}
+
+func (*Command_RotateGossipKey) isCommand_Kind() {}
 
 // Transaction is what package store/txn calls an intent.
 type Transaction struct {
@@ -1329,6 +1361,116 @@ func (x *RecordOpening) GetOpenings() []byte {
 	return nil
 }
 
+// SetGossipKeys replaces the keys that the cluster's gossip is encrypted with.
+type SetGossipKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The index of the entry that has changed them last, 0 where there are none.
+	Replaces uint64 `protobuf:"varint,1,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// One or two keys of 32 bytes, the older first. All of them decrypt.
+	Keys [][]byte `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The place among them of the one that encrypts.
+	Primary uint32 `protobuf:"varint,3,opt,name=primary,proto3" json:"primary,omitempty"`
+	// When the newest was made, by the leader's clock.
+	MadeUnixMs    int64 `protobuf:"varint,4,opt,name=made_unix_ms,json=madeUnixMs,proto3" json:"made_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetGossipKeys) Reset() {
+	*x = SetGossipKeys{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetGossipKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetGossipKeys) ProtoMessage() {}
+
+func (x *SetGossipKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetGossipKeys.ProtoReflect.Descriptor instead.
+func (*SetGossipKeys) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SetGossipKeys) GetReplaces() uint64 {
+	if x != nil {
+		return x.Replaces
+	}
+	return 0
+}
+
+func (x *SetGossipKeys) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *SetGossipKeys) GetPrimary() uint32 {
+	if x != nil {
+		return x.Primary
+	}
+	return 0
+}
+
+func (x *SetGossipKeys) GetMadeUnixMs() int64 {
+	if x != nil {
+		return x.MadeUnixMs
+	}
+	return 0
+}
+
+// RotateGossipKey says that the newest gossip key is to be replaced.
+type RotateGossipKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKey) Reset() {
+	*x = RotateGossipKey{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKey) ProtoMessage() {}
+
+func (x *RotateGossipKey) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKey.ProtoReflect.Descriptor instead.
+func (*RotateGossipKey) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
+}
+
 // State is the record of the database that goes with its other records: it is
 // written in the same database transaction.
 type State struct {
@@ -1357,7 +1499,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1511,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1524,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *State) GetIndex() uint64 {
@@ -1482,7 +1624,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1636,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1649,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -1552,7 +1694,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1706,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1719,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotHeader) GetClusterId() string {
@@ -1650,7 +1792,7 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x1aspireraft/fsm/v1/fsm.proto\x12\x10spireraft.fsm.v1\"@\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xc2\x06\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xde\a\n" +
 	"\aCommand\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -1667,7 +1809,9 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"removeNode\x12B\n" +
 	"\finit_cluster\x18\x17 \x01(\v2\x1d.spireraft.fsm.v1.InitClusterH\x00R\vinitCluster\x12O\n" +
 	"\x11revoke_join_token\x18\x18 \x01(\v2!.spireraft.fsm.v1.RevokeJoinTokenH\x00R\x0frevokeJoinToken\x12H\n" +
-	"\x0erecord_opening\x18\x19 \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpeningB\x06\n" +
+	"\x0erecord_opening\x18\x19 \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpening\x12I\n" +
+	"\x0fset_gossip_keys\x18  \x01(\v2\x1f.spireraft.fsm.v1.SetGossipKeysH\x00R\rsetGossipKeys\x12O\n" +
+	"\x11rotate_gossip_key\x18! \x01(\v2!.spireraft.fsm.v1.RotateGossipKeyH\x00R\x0frotateGossipKeyB\x06\n" +
 	"\x04kind\"\x92\x02\n" +
 	"\vTransaction\x12#\n" +
 	"\rread_revision\x18\x01 \x01(\x04R\freadRevision\x12/\n" +
@@ -1736,7 +1880,14 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\rRecordOpening\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x1a\n" +
-	"\bopenings\x18\x03 \x01(\fR\bopenings\"\xa4\x03\n" +
+	"\bopenings\x18\x03 \x01(\fR\bopenings\"{\n" +
+	"\rSetGossipKeys\x12\x1a\n" +
+	"\breplaces\x18\x01 \x01(\x04R\breplaces\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x18\n" +
+	"\aprimary\x18\x03 \x01(\rR\aprimary\x12 \n" +
+	"\fmade_unix_ms\x18\x04 \x01(\x03R\n" +
+	"madeUnixMs\"\x11\n" +
+	"\x0fRotateGossipKey\"\xa4\x03\n" +
 	"\x05State\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1a\n" +
@@ -1782,7 +1933,7 @@ func file_spireraft_fsm_v1_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_spireraft_fsm_v1_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(Write_Kind)(0),           // 0: spireraft.fsm.v1.Write.Kind
 	(Patch_Target)(0),         // 1: spireraft.fsm.v1.Patch.Target
@@ -1803,9 +1954,11 @@ var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(*InitCluster)(nil),       // 16: spireraft.fsm.v1.InitCluster
 	(*RevokeJoinToken)(nil),   // 17: spireraft.fsm.v1.RevokeJoinToken
 	(*RecordOpening)(nil),     // 18: spireraft.fsm.v1.RecordOpening
-	(*State)(nil),             // 19: spireraft.fsm.v1.State
-	(*Sum)(nil),               // 20: spireraft.fsm.v1.Sum
-	(*SnapshotHeader)(nil),    // 21: spireraft.fsm.v1.SnapshotHeader
+	(*SetGossipKeys)(nil),     // 19: spireraft.fsm.v1.SetGossipKeys
+	(*RotateGossipKey)(nil),   // 20: spireraft.fsm.v1.RotateGossipKey
+	(*State)(nil),             // 21: spireraft.fsm.v1.State
+	(*Sum)(nil),               // 22: spireraft.fsm.v1.Sum
+	(*SnapshotHeader)(nil),    // 23: spireraft.fsm.v1.SnapshotHeader
 }
 var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	4,  // 0: spireraft.fsm.v1.Command.transaction:type_name -> spireraft.fsm.v1.Transaction
@@ -1818,19 +1971,21 @@ var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
 	16, // 7: spireraft.fsm.v1.Command.init_cluster:type_name -> spireraft.fsm.v1.InitCluster
 	17, // 8: spireraft.fsm.v1.Command.revoke_join_token:type_name -> spireraft.fsm.v1.RevokeJoinToken
 	18, // 9: spireraft.fsm.v1.Command.record_opening:type_name -> spireraft.fsm.v1.RecordOpening
-	5,  // 10: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
-	6,  // 11: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
-	7,  // 12: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
-	8,  // 13: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
-	0,  // 14: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
-	9,  // 15: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
-	1,  // 16: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
-	20, // 17: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	19, // 10: spireraft.fsm.v1.Command.set_gossip_keys:type_name -> spireraft.fsm.v1.SetGossipKeys
+	20, // 11: spireraft.fsm.v1.Command.rotate_gossip_key:type_name -> spireraft.fsm.v1.RotateGossipKey
+	5,  // 12: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
+	6,  // 13: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
+	7,  // 14: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
+	8,  // 15: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
+	0,  // 16: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
+	9,  // 17: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
+	1,  // 18: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
+	22, // 19: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_fsm_v1_fsm_proto_init() }
@@ -1849,6 +2004,8 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 		(*Command_InitCluster)(nil),
 		(*Command_RevokeJoinToken)(nil),
 		(*Command_RecordOpening)(nil),
+		(*Command_SetGossipKeys)(nil),
+		(*Command_RotateGossipKey)(nil),
 	}
 	file_spireraft_fsm_v1_fsm_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
@@ -1857,7 +2014,7 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_fsm_v1_fsm_proto_rawDesc), len(file_spireraft_fsm_v1_fsm_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

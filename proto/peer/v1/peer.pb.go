@@ -72,7 +72,7 @@ func (x HelloResponse_Asker) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HelloResponse_Asker.Descriptor instead.
 func (HelloResponse_Asker) EnumDescriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22, 0}
 }
 
 // ProposeRequest asks the leader to commit one transaction.
@@ -416,6 +416,9 @@ type ProbeResponse struct {
 	// The present opening of the node's data directory: see life.json.
 	Opening      uint64 `protobuf:"varint,9,opt,name=opening,proto3" json:"opening,omitempty"`
 	OpeningNonce []byte `protobuf:"bytes,10,opt,name=opening_nonce,json=openingNonce,proto3" json:"opening_nonce,omitempty"`
+	// The index of the cluster's gossip keys that the node's gossip uses. The
+	// largest number where it uses none of them.
+	GossipKeysIndex uint64 `protobuf:"varint,12,opt,name=gossip_keys_index,json=gossipKeysIndex,proto3" json:"gossip_keys_index,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
 	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -513,6 +516,13 @@ func (x *ProbeResponse) GetOpeningNonce() []byte {
 		return x.OpeningNonce
 	}
 	return nil
+}
+
+func (x *ProbeResponse) GetGossipKeysIndex() uint64 {
+	if x != nil {
+		return x.GossipKeysIndex
+	}
+	return 0
 }
 
 func (x *ProbeResponse) GetMembers() []*Member {
@@ -1029,6 +1039,79 @@ func (*RemoveResponse) Descriptor() ([]byte, []int) {
 	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
+// RotateGossipKeyRequest asks the leader to replace the cluster's gossip key.
+type RotateGossipKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyRequest) Reset() {
+	*x = RotateGossipKeyRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyRequest) ProtoMessage() {}
+
+func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+}
+
+type RotateGossipKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyResponse) Reset() {
+	*x = RotateGossipKeyResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyResponse) ProtoMessage() {}
+
+func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+}
+
 // AddTokenRequest asks the leader to let one node join.
 type AddTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1043,7 +1126,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1138,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1151,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -1100,7 +1183,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1195,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1208,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -1140,7 +1223,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1235,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1248,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HelloRequest) GetLife() *Life {
@@ -1179,16 +1262,18 @@ type HelloResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the node belongs to the cluster.
 	Member bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Whether the node that asks does, as far as this one knows.
+	AskerIsMember bool `protobuf:"varint,2,opt,name=asker_is_member,json=askerIsMember,proto3" json:"asker_is_member,omitempty"`
 	// Who answers.
-	Life          *Life               `protobuf:"bytes,2,opt,name=life,proto3" json:"life,omitempty"`
-	Asker         HelloResponse_Asker `protobuf:"varint,3,opt,name=asker,proto3,enum=spireraft.peer.v1.HelloResponse_Asker" json:"asker,omitempty"`
+	Life          *Life               `protobuf:"bytes,3,opt,name=life,proto3" json:"life,omitempty"`
+	Asker         HelloResponse_Asker `protobuf:"varint,4,opt,name=asker,proto3,enum=spireraft.peer.v1.HelloResponse_Asker" json:"asker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1285,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,12 +1298,19 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HelloResponse) GetMember() bool {
 	if x != nil {
 		return x.Member
+	}
+	return false
+}
+
+func (x *HelloResponse) GetAskerIsMember() bool {
+	if x != nil {
+		return x.AskerIsMember
 	}
 	return false
 }
@@ -1254,7 +1346,7 @@ type Life struct {
 
 func (x *Life) Reset() {
 	*x = Life{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1358,7 @@ func (x *Life) String() string {
 func (*Life) ProtoMessage() {}
 
 func (x *Life) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1371,7 @@ func (x *Life) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Life.ProtoReflect.Descriptor instead.
 func (*Life) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Life) GetClusterId() string {
@@ -1328,7 +1420,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1432,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1445,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1373,7 +1465,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1477,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1490,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1431,7 +1523,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xe5\x02\n" +
+	"agreedHash\"\x91\x03\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1444,7 +1536,8 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"lostLeader\x12\x18\n" +
 	"\aopening\x18\t \x01(\x04R\aopening\x12#\n" +
 	"\ropening_nonce\x18\n" +
-	" \x01(\fR\fopeningNonce\x123\n" +
+	" \x01(\fR\fopeningNonce\x12*\n" +
+	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x123\n" +
 	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
@@ -1471,18 +1564,21 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x13RevokeTokenResponse\"(\n" +
 	"\rRemoveRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\x10\n" +
-	"\x0eRemoveResponse\"U\n" +
+	"\x0eRemoveResponse\"\x18\n" +
+	"\x16RotateGossipKeyRequest\"\x19\n" +
+	"\x17RotateGossipKeyResponse\"U\n" +
 	"\x0fAddTokenRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"\x12\n" +
 	"\x10AddTokenResponse\";\n" +
 	"\fHelloRequest\x12+\n" +
-	"\x04life\x18\x01 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\"\xd3\x01\n" +
+	"\x04life\x18\x01 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\"\xfb\x01\n" +
 	"\rHelloResponse\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\bR\x06member\x12+\n" +
-	"\x04life\x18\x02 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\x12<\n" +
-	"\x05asker\x18\x03 \x01(\x0e2&.spireraft.peer.v1.HelloResponse.AskerR\x05asker\"?\n" +
+	"\x06member\x18\x01 \x01(\bR\x06member\x12&\n" +
+	"\x0fasker_is_member\x18\x02 \x01(\bR\raskerIsMember\x12+\n" +
+	"\x04life\x18\x03 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\x12<\n" +
+	"\x05asker\x18\x04 \x01(\x0e2&.spireraft.peer.v1.HelloResponse.AskerR\x05asker\"?\n" +
 	"\x05Asker\x12\x11\n" +
 	"\rASKER_UNKNOWN\x10\x00\x12\x10\n" +
 	"\fASKER_MEMBER\x10\x01\x12\x11\n" +
@@ -1512,41 +1608,43 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_spireraft_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
-	(HelloResponse_Asker)(0),    // 0: spireraft.peer.v1.HelloResponse.Asker
-	(*ProposeRequest)(nil),      // 1: spireraft.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),     // 2: spireraft.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),    // 3: spireraft.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),   // 4: spireraft.peer.v1.ReadIndexResponse
-	(*Member)(nil),              // 5: spireraft.peer.v1.Member
-	(*ProbeRequest)(nil),        // 6: spireraft.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),       // 7: spireraft.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),         // 8: spireraft.peer.v1.JoinRequest
-	(*JoinResponse)(nil),        // 9: spireraft.peer.v1.JoinResponse
-	(*RenewRequest)(nil),        // 10: spireraft.peer.v1.RenewRequest
-	(*RenewResponse)(nil),       // 11: spireraft.peer.v1.RenewResponse
-	(*OpenedRequest)(nil),       // 12: spireraft.peer.v1.OpenedRequest
-	(*OpenedResponse)(nil),      // 13: spireraft.peer.v1.OpenedResponse
-	(*RevokeTokenRequest)(nil),  // 14: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil), // 15: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),       // 16: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 17: spireraft.peer.v1.RemoveResponse
-	(*AddTokenRequest)(nil),     // 18: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),    // 19: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),        // 20: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),       // 21: spireraft.peer.v1.HelloResponse
-	(*Life)(nil),                // 22: spireraft.peer.v1.Life
-	(*VouchRequest)(nil),        // 23: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),       // 24: spireraft.peer.v1.VouchResponse
+	(HelloResponse_Asker)(0),        // 0: spireraft.peer.v1.HelloResponse.Asker
+	(*ProposeRequest)(nil),          // 1: spireraft.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),         // 2: spireraft.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),        // 3: spireraft.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),       // 4: spireraft.peer.v1.ReadIndexResponse
+	(*Member)(nil),                  // 5: spireraft.peer.v1.Member
+	(*ProbeRequest)(nil),            // 6: spireraft.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),           // 7: spireraft.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),             // 8: spireraft.peer.v1.JoinRequest
+	(*JoinResponse)(nil),            // 9: spireraft.peer.v1.JoinResponse
+	(*RenewRequest)(nil),            // 10: spireraft.peer.v1.RenewRequest
+	(*RenewResponse)(nil),           // 11: spireraft.peer.v1.RenewResponse
+	(*OpenedRequest)(nil),           // 12: spireraft.peer.v1.OpenedRequest
+	(*OpenedResponse)(nil),          // 13: spireraft.peer.v1.OpenedResponse
+	(*RevokeTokenRequest)(nil),      // 14: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 15: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),           // 16: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 17: spireraft.peer.v1.RemoveResponse
+	(*RotateGossipKeyRequest)(nil),  // 18: spireraft.peer.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil), // 19: spireraft.peer.v1.RotateGossipKeyResponse
+	(*AddTokenRequest)(nil),         // 20: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),        // 21: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),            // 22: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),           // 23: spireraft.peer.v1.HelloResponse
+	(*Life)(nil),                    // 24: spireraft.peer.v1.Life
+	(*VouchRequest)(nil),            // 25: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 26: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	5,  // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
 	5,  // 1: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
 	5,  // 2: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
 	5,  // 3: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
-	22, // 4: spireraft.peer.v1.HelloRequest.life:type_name -> spireraft.peer.v1.Life
-	22, // 5: spireraft.peer.v1.HelloResponse.life:type_name -> spireraft.peer.v1.Life
+	24, // 4: spireraft.peer.v1.HelloRequest.life:type_name -> spireraft.peer.v1.Life
+	24, // 5: spireraft.peer.v1.HelloResponse.life:type_name -> spireraft.peer.v1.Life
 	0,  // 6: spireraft.peer.v1.HelloResponse.asker:type_name -> spireraft.peer.v1.HelloResponse.Asker
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
@@ -1566,7 +1664,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

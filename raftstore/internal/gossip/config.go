@@ -15,8 +15,13 @@ import (
 // KeyBytes is the size of the gossip key, which selects AES-256.
 const KeyBytes = 32
 
-// SeedsMax bounds the seeds.
-const SeedsMax = 64
+const (
+	// OtherKeysMax bounds the keys that decrypt only.
+	OtherKeysMax = 4
+
+	// SeedsMax bounds the seeds.
+	SeedsMax = 64
+)
 
 // Config shapes a Gossip.
 type Config struct {
@@ -34,8 +39,12 @@ type Config struct {
 	// means the port listened on.
 	AdvertiseAddress string
 
-	// Key is the cluster's gossip key, of KeyBytes bytes.
+	// Key, of KeyBytes bytes, encrypts what is sent. Nil means that Use tells
+	// the keys later: until then Gossip keeps its port and nothing else.
 	Key []byte
+
+	// OtherKeys decrypt too what others send, up to OtherKeysMax.
+	OtherKeys [][]byte
 
 	// Seeds are gossip addresses, "host:port", of members to join through. A
 	// DNS name stands for all the addresses it has. They are looked up and
@@ -75,9 +84,14 @@ func (c *Config) validate() error {
 	if c.AdvertiseAddress != "" {
 		bad("AdvertiseAddress", checkHostPort(c.AdvertiseAddress))
 	}
-	if len(c.Key) != KeyBytes {
-		bad("Key", fmt.Errorf("%w: it has %d bytes, not %d: generate one with openssl rand -base64 %d",
-			store.ErrInvalid, len(c.Key), KeyBytes, KeyBytes))
+	if c.Key != nil {
+		bad("Key", checkKey(c.Key))
+	}
+	if len(c.OtherKeys) > OtherKeysMax {
+		bad("OtherKeys", fmt.Errorf("%w: %d keys, the limit is %d", store.ErrTooLarge, len(c.OtherKeys), OtherKeysMax))
+	}
+	for _, key := range c.OtherKeys {
+		bad("OtherKeys", checkKey(key))
 	}
 	if len(c.Seeds) > SeedsMax {
 		bad("Seeds", fmt.Errorf("%w: %d seeds, the limit is %d", store.ErrTooLarge, len(c.Seeds), SeedsMax))
@@ -100,6 +114,14 @@ func (c *Config) validate() error {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return errors.Join(errs...)
+}
+
+func checkKey(key []byte) error {
+	if len(key) != KeyBytes {
+		return fmt.Errorf("%w: it has %d bytes, not %d: generate one with openssl rand -base64 %d",
+			store.ErrInvalid, len(key), KeyBytes, KeyBytes)
+	}
+	return nil
 }
 
 func checkHostPort(address string) error {

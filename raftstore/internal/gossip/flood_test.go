@@ -11,6 +11,7 @@ func TestSilentStreamsMakeRoomForANewOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tr.open.Store(true)
 	defer func() {
 		if err := tr.Shutdown(); err != nil {
 			t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,20 +31,22 @@ type Gossip struct {
 	cfg       Config
 	members   *members
 	transport *transport
-	list      *memberlist.Memberlist
 
 	// cancel ends ctx, which the goroutines of Gossip run under; wg counts them.
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu     sync.RWMutex // guards the field below: memberlist panics if used after its end
+	mu     sync.RWMutex           // guards the fields below: memberlist panics if used after its end
+	list   *memberlist.Memberlist // nil until there are keys
+	ring   *memberlist.Keyring    // of list
 	closed bool
 }
 
-// Start listens and joins the seeds, in the background, again and again until
-// Close: a seed that isn't up yet is no error. ctx bounds Start alone. The
-// error tells if the address is in use, or what is wrong with cfg.
+// Start listens and, once there are keys, joins the seeds, in the background,
+// again and again until Close: a seed that isn't up yet is no error. ctx bounds
+// Start alone. The error tells if the address is in use, or what is wrong with
+// cfg.
 func Start(ctx context.Context, cfg Config) (*Gossip, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -52,19 +55,86 @@ func Start(ctx context.Context, cfg Config) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := newMembers(cfg)
-	if _, _, err := t.FinalAdvertiseAddr("", 0); err != nil {
-		return nil, errors.Join(err, t.Shutdown())
-	}
-	list, err := memberlist.Create(memberlistConfig(cfg, t, m))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("gossip: %w", err), t.Shutdown())
-	}
-	g := &Gossip{cfg: cfg, members: m, transport: t, list: list}
+	g := &Gossip{cfg: cfg, members: newMembers(cfg), transport: t}
 	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	g.wg.Go(g.tell)
-	g.wg.Go(g.rejoin)
+	if cfg.Key != nil {
+		if err := g.begin(cfg.ClusterID, append([][]byte{cfg.Key}, cfg.OtherKeys...)); err != nil {
+			return nil, errors.Join(err, g.Close())
+		}
+	}
 	return g, nil
+}
+
+// Use makes the keys those that Gossip works with: the first encrypts, all
+// decrypt. With the first call it begins to gossip, in the name of one instance
+// of the cluster: others are not heard. It is for a Gossip without Config.Key.
+func (g *Gossip) Use(instance string, keys [][]byte) error {
+	if err := checkInstance(instance); err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		return fmt.Errorf("%w: no gossip key", store.ErrInvalid)
+	}
+	for _, key := range keys {
+		if err := checkKey(key); err != nil {
+			return fmt.Errorf("gossip key: %w", err)
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closed:
+		return fmt.Errorf("gossip: %w", store.ErrClosed)
+	case g.list != nil:
+		return replaceKeys(g.ring, keys)
+	}
+	g.members.setInstance(instance)
+	return g.begin(g.cfg.ClusterID+labelSeparator+instance, keys)
+}
+
+// labelSeparator is in no id.
+const labelSeparator = "/"
+
+// begin starts to gossip. The caller holds mu, or is alone.
+func (g *Gossip) begin(label string, keys [][]byte) error {
+	ring, err := memberlist.NewKeyring(keys, keys[0])
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	c := memberlistConfig(g.cfg, g.transport, g.members)
+	c.Label, c.Keyring = label, ring
+	list, err := memberlist.Create(c)
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	g.list, g.ring = list, ring
+	g.transport.open.Store(true)
+	g.wg.Go(g.tell)
+	g.wg.Go(func() { g.rejoin(list) })
+	return nil
+}
+
+// replaceKeys makes a keyring hold keys, of which the first encrypts. memberlist
+// goes on using the slice of its keys without a lock, so it must not be changed
+// in place: of RemoveKey that holds for the last key alone.
+func replaceKeys(ring *memberlist.Keyring, keys [][]byte) error {
+	if err := ring.AddKey(keys[0]); err != nil {
+		return err
+	}
+	if err := ring.UseKey(keys[0]); err != nil {
+		return err
+	}
+	for old := ring.GetKeys(); len(old) > 1; old = ring.GetKeys() {
+		if err := ring.RemoveKey(old[len(old)-1]); err != nil {
+			return err
+		}
+	}
+	for _, key := range keys[1:] {
+		if err := ring.AddKey(key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // memberlistConfig is made for a handful of servers in one or a few data
@@ -72,11 +142,9 @@ func Start(ctx context.Context, cfg Config) (*Gossip, error) {
 func memberlistConfig(cfg Config, t *transport, m *members) *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = cfg.NodeID
-	c.Label = cfg.ClusterID
 	c.Transport = t
 	c.BindPort = t.addr().Port
 	c.AdvertisePort = t.addr().Port
-	c.SecretKey = cfg.Key
 	c.Logger = newLogger(cfg.Log)
 	c.Delegate, c.Events, c.Alive, c.Merge = m, m, m, m
 
@@ -117,6 +185,34 @@ func (g *Gossip) Update(address string) error {
 		return fmt.Errorf("gossip: %w", store.ErrClosed)
 	}
 	g.members.setAddress(address)
+	return g.spread()
+}
+
+// SetInstance tells others which instance of the cluster this node is of, once
+// it knows, at the latest when states are exchanged. Nodes of another one are not
+// heard then. It is for a Gossip with Config.Key, which gossips before that is
+// known.
+func (g *Gossip) SetInstance(instance string) error {
+	if err := checkInstance(instance); err != nil {
+		return err
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.closed {
+		return fmt.Errorf("gossip: %w", store.ErrClosed)
+	}
+	g.members.setInstance(instance)
+	if err := g.spread(); err != nil {
+		g.cfg.Log.Debug("instance not told at once", "error", err)
+	}
+	return nil
+}
+
+// spread tells others what this node says of itself. The caller holds mu.
+func (g *Gossip) spread() error {
+	if g.list == nil {
+		return nil
+	}
 	if err := g.list.UpdateNode(updateTimeout); err != nil {
 		return fmt.Errorf("gossip update: %w", err)
 	}
@@ -131,6 +227,9 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	if g.closed {
 		return fmt.Errorf("gossip: %w", store.ErrClosed)
 	}
+	if g.list == nil {
+		return nil
+	}
 	if err := g.list.Leave(timeout); err != nil {
 		return fmt.Errorf("gossip leave: %w", err)
 	}
@@ -144,12 +243,16 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 func (g *Gossip) Close() error {
 	g.cancel()
 	g.mu.Lock()
-	first := !g.closed
+	first, list := !g.closed, g.list
 	g.closed = true
 	g.mu.Unlock()
 	var err error
-	if first {
-		err = g.list.Shutdown()
+	switch {
+	case !first:
+	case list == nil:
+		err = g.transport.Shutdown()
+	default:
+		err = list.Shutdown()
 	}
 	g.wg.Wait()
 	return err
@@ -173,7 +276,7 @@ func (g *Gossip) tell() {
 }
 
 // rejoin joins the seeds every so often until Close.
-func (g *Gossip) rejoin() {
+func (g *Gossip) rejoin(list *memberlist.Memberlist) {
 	if len(g.cfg.Seeds) == 0 {
 		return
 	}
@@ -186,7 +289,7 @@ func (g *Gossip) rejoin() {
 			return
 		case <-t.C:
 		}
-		if g.join() {
+		if g.join(list) {
 			interval = g.cfg.RejoinInterval
 		}
 		t.Reset(interval)
@@ -195,8 +298,9 @@ func (g *Gossip) rejoin() {
 
 // join looks the seeds up and exchanges states with each of them. It tells
 // whether one of them answered.
-func (g *Gossip) join() bool {
-	self := g.list.LocalNode().Address()
+func (g *Gossip) join(list *memberlist.Memberlist) bool {
+	ip, port, _ := g.transport.FinalAdvertiseAddr("", 0) // what memberlist knows must not be read while it changes
+	self := net.JoinHostPort(ip.String(), strconv.Itoa(port))
 	joined := false
 	for _, seed := range g.cfg.Seeds {
 		for _, addr := range g.lookup(seed) {
@@ -206,7 +310,7 @@ func (g *Gossip) join() bool {
 			if addr == self {
 				continue
 			}
-			if _, err := g.list.Join([]string{addr}); err != nil {
+			if _, err := list.Join([]string{addr}); err != nil {
 				g.cfg.Log.Debug("can't join seed", "seed", seed, "address", addr, "error", err)
 				continue
 			}

@@ -261,7 +261,8 @@ func TestStart_BadConfig(t *testing.T) {
 		change func(*gossip.Config)
 		says   string
 	}{
-		"no key":             {func(c *gossip.Config) { c.Key = nil }, "Key"},
+		"short other key":    {func(c *gossip.Config) { c.OtherKeys = [][]byte{c.Key, c.Key[:16]} }, "OtherKeys"},
+		"too many keys":      {func(c *gossip.Config) { c.OtherKeys = slices.Repeat([][]byte{c.Key}, gossip.OtherKeysMax+1) }, "OtherKeys"},
 		"short key":          {func(c *gossip.Config) { c.Key = c.Key[:16] }, "Key"},
 		"node id":            {func(c *gossip.Config) { c.NodeID = "A" }, "NodeID"},
 		"cluster id":         {func(c *gossip.Config) { c.ClusterID = "" }, "ClusterID"},
@@ -275,7 +276,7 @@ func TestStart_BadConfig(t *testing.T) {
 		"negative interval":  {func(c *gossip.Config) { c.RejoinInterval = -1 }, "RejoinInterval"},
 		"all interfaces":     {func(c *gossip.Config) { c.BindAddress = "0.0.0.0:0" }, "advertise address"},
 		"name that is not":   {func(c *gossip.Config) { c.AdvertiseAddress = "no-such-host.invalid:1" }, "advertise address"},
-		"everything at once": {func(c *gossip.Config) { c.NodeID, c.Key = "", nil }, "NodeID"},
+		"everything at once": {func(c *gossip.Config) { c.NodeID, c.Key = "", []byte{1} }, "NodeID"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config("a")

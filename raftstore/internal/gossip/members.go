@@ -78,20 +78,36 @@ func (m *members) takeChanged() []Member {
 	return out
 }
 
+func (m *members) setInstance(instance string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.self.instance = instance
+}
+
 func (m *members) setAddress(address string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.self.address = address
 }
 
-// check tells why a node may not be a member.
+// check tells why a node may not be a member. One that doesn't tell its instance
+// of the cluster is about to join, and doesn't know yet.
 func (m *members) check(n *memberlist.Node) (meta, error) {
 	if err := identity.CheckID(n.Name); err != nil {
 		return meta{}, err
 	}
 	got, err := decodeMeta(n.Meta)
-	if err == nil && got.clusterID != m.clusterID {
+	if err != nil {
+		return got, err
+	}
+	m.mu.Lock()
+	own := m.self.instance
+	m.mu.Unlock()
+	switch {
+	case got.clusterID != m.clusterID:
 		err = fmt.Errorf("%w: node %q is of cluster %q", store.ErrInvalid, n.Name, got.clusterID)
+	case got.instance != "" && own != "" && got.instance != own:
+		err = fmt.Errorf("%w: node %q is of another instance of this cluster: %s", store.ErrInvalid, n.Name, got.instance)
 	}
 	return got, err
 }

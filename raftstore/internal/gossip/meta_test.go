@@ -11,9 +11,9 @@ import (
 
 func TestMeta_RoundTrip(t *testing.T) {
 	for _, m := range []meta{
-		{"prod", "10.0.0.1:8081"},
-		{"c", "a"},
-		{strings.Repeat("c", 128), strings.Repeat("a", AddressBytesMax)},
+		{"prod", "10.0.0.1:8081", "0123abcd"},
+		{"c", "a", ""},
+		{strings.Repeat("c", 128), strings.Repeat("a", AddressBytesMax), strings.Repeat("i", instanceBytesMax)},
 	} {
 		b := m.encode()
 		if len(b) > memberlist.MetaMaxSize {
@@ -34,14 +34,18 @@ func TestMeta_RoundTrip(t *testing.T) {
 
 // The bytes are spoken between versions.
 func TestMeta_GoldenBytes(t *testing.T) {
-	const golden = "\x01\x04prod\x03a:1"
-	if got := string(meta{"prod", "a:1"}.encode()); got != golden {
-		t.Errorf("encoded %q, want %q", got, golden)
+	for golden, m := range map[string]meta{
+		"\x01\x04prod\x03a:1\x02ab": {"prod", "a:1", "ab"},
+		"\x01\x04prod\x03a:1\x00":   {"prod", "a:1", ""},
+	} {
+		if got := string(m.encode()); got != golden {
+			t.Errorf("encoded %q, want %q", got, golden)
+		}
 	}
 }
 
 func TestMeta_Refused(t *testing.T) {
-	for _, b := range []string{"", "\x00", "\x02\x01c\x01a", "\x01\x00\x01a", "\x01\x01C\x01a", "\x01\x01c\x00", "\x01\xff"} {
+	for _, b := range []string{"", "\x00", "\x02\x01c\x01a", "\x01\x00\x01a", "\x01\x01C\x01a", "\x01\x01c\x00", "\x01\xff", "\x01\x01c\x01a", "\x01\x01c\x01a\x01A"} {
 		if got, err := decodeMeta([]byte(b)); err == nil {
 			t.Errorf("%q gives %+v", b, got)
 		}
@@ -49,7 +53,7 @@ func TestMeta_Refused(t *testing.T) {
 }
 
 func FuzzDecodeMeta(f *testing.F) {
-	f.Add(meta{"prod", "10.0.0.1:8081"}.encode())
+	f.Add(meta{"prod", "10.0.0.1:8081", "0123abcd"}.encode())
 	f.Add([]byte("\x01\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMeta(b)
@@ -65,7 +69,7 @@ func FuzzDecodeMeta(f *testing.F) {
 func TestMembers_AreBounded(t *testing.T) {
 	m := newMembers(Config{NodeID: "self", ClusterID: "prod", Address: "a:1"})
 	node := func(i int) *memberlist.Node {
-		return &memberlist.Node{Name: fmt.Sprint("n", i), Meta: meta{"prod", "b:1"}.encode()}
+		return &memberlist.Node{Name: fmt.Sprint("n", i), Meta: meta{clusterID: "prod", address: "b:1"}.encode()}
 	}
 	for i := range MembersMax + 10 {
 		m.NotifyJoin(node(i))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -40,10 +41,12 @@ type transport struct {
 	tcp net.Listener
 	udp *net.UDPConn
 
-	advertise string // host:port, host empty for the one listened on
+	advertiseIP   net.IP
+	advertisePort int
 
 	packets chan *memberlist.Packet
 	streams chan net.Conn
+	open    atomic.Bool // until it is, all that arrives is dropped
 
 	ctx    context.Context // ends dials and hand-overs at Shutdown
 	cancel context.CancelFunc
@@ -55,21 +58,24 @@ type transport struct {
 	closed  bool
 }
 
-// listen binds address. The goroutines it starts run until Shutdown.
+// listen binds address. What others reach it by is advertise, "host:port", or
+// what it listens on where that is empty or has port 0. The goroutines it starts run until Shutdown.
 func listen(ctx context.Context, address, advertise string) (*transport, error) {
 	tcp, udp, err := bind(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	t := &transport{
-		tcp:       tcp,
-		udp:       udp,
-		advertise: advertise,
-		packets:   make(chan *memberlist.Packet),
-		streams:   make(chan net.Conn),
-		conns:     map[*limitedConn]struct{}{},
+		tcp:     tcp,
+		udp:     udp,
+		packets: make(chan *memberlist.Packet),
+		streams: make(chan net.Conn),
+		conns:   map[*limitedConn]struct{}{},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := t.findAdvertised(advertise); err != nil {
+		return nil, errors.Join(err, t.Shutdown())
+	}
 	t.wg.Go(t.accept)
 	t.wg.Go(t.receive)
 	return t, nil
@@ -101,32 +107,38 @@ func explainBind(address string, err error) error {
 
 func (t *transport) addr() *net.TCPAddr { return t.tcp.Addr().(*net.TCPAddr) }
 
-// FinalAdvertiseAddr returns where others reach this transport. memberlist
-// wants an IP.
+// FinalAdvertiseAddr returns where others reach this transport.
 func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+	return t.advertiseIP, t.advertisePort, nil
+}
+
+// findAdvertised looks up where others reach this transport. memberlist wants an
+// IP.
+func (t *transport) findAdvertised(advertise string) error {
 	ip, port := t.addr().IP, t.addr().Port
-	if t.advertise != "" {
-		host, p, err := net.SplitHostPort(t.advertise)
+	if advertise != "" {
+		host, p, err := net.SplitHostPort(advertise)
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
 		if ip, err = t.lookup(host); err != nil {
-			return nil, 0, fmt.Errorf("look up gossip advertise address %s: %w", t.advertise, err)
+			return fmt.Errorf("look up gossip advertise address %s: %w", advertise, err)
 		}
 		if p != "0" {
 			if port, err = strconv.Atoi(p); err != nil {
-				return nil, 0, err
+				return err
 			}
 		}
 	}
 	if ip.IsUnspecified() {
-		return nil, 0, fmt.Errorf("%w: gossip listens on all addresses (%s): set the advertise address to the one that others reach",
+		return fmt.Errorf("%w: gossip listens on all addresses (%s): set the advertise address to the one that others reach",
 			store.ErrInvalid, t.addr())
 	}
 	if ip4 := ip.To4(); ip4 != nil {
 		ip = ip4
 	}
-	return ip, port, nil
+	t.advertiseIP, t.advertisePort = ip, port
+	return nil
 }
 
 // lookup returns an address of host that the listener can be reached by.
@@ -221,7 +233,7 @@ func (t *transport) receive() {
 			t.pause()
 			continue
 		}
-		if n == 0 || n > packetBytesMax {
+		if n == 0 || n > packetBytesMax || !t.open.Load() {
 			continue
 		}
 		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
@@ -245,6 +257,10 @@ func (t *transport) accept() {
 		}
 		if err != nil {
 			t.pause()
+			continue
+		}
+		if !t.open.Load() {
+			_ = conn.Close()
 			continue
 		}
 		c, ok := t.track(conn, true)

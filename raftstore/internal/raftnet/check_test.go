@@ -197,7 +197,7 @@ func TestNonsenseEndsTheStream(t *testing.T) {
 func TestSaneRequestsPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
-		to := n.open("b")
+		to := n.open("b", func(cfg *Config) { cfg.Leader = func() string { return "evil" } })
 		arrived, stop := to.serve(5)
 		defer stop()
 		w := n.stream("evil", "b")
@@ -217,6 +217,39 @@ func TestSaneRequestsPass(t *testing.T) {
 		ask(snapshotBegin, validBegin("evil"), snapshotProgress, new(raftv1.SnapshotProgress))
 		if arrived() != 4 {
 			t.Errorf("raft has got %d requests", arrived())
+		}
+	})
+}
+
+// TestOnlyTheLeaderHandsOver: any other member that says so calls an election
+// whenever it likes.
+func TestOnlyTheLeaderHandsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		var leader string
+		to := n.open("b", func(cfg *Config) { cfg.Leader = func() string { return leader } })
+		arrived, stop := to.serve(5)
+		defer stop()
+		w := n.stream("c", "b")
+		for _, leader = range []string{"", "a", "b", "c"} {
+			if err := w.send(timeoutNow, &raftv1.TimeoutNowRequest{NodeId: "c"}); err != nil {
+				t.Fatal(err)
+			}
+			err := w.receive(time.Second, timeoutNowAnswer, new(raftv1.TimeoutNowResponse))
+			if took := arrived() == 1; took != (leader == "c") || (err == nil) != took {
+				t.Errorf("%q leads: raft has got it: %v, the peer is told %v", leader, took, err)
+			}
+		}
+		if log := to.log.String(); !strings.Contains(log, "peer=c") || !strings.Contains(log, errNotTheLeader.Error()) {
+			t.Errorf("the log says %q", log)
+		}
+		self := n.stream("b", "b") // how a node without a leader stands for election
+		leader = ""
+		if err := self.send(timeoutNow, &raftv1.TimeoutNowRequest{NodeId: "b"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := self.receive(time.Second, timeoutNowAnswer, new(raftv1.TimeoutNowResponse)); err != nil {
+			t.Error(err)
 		}
 	})
 }

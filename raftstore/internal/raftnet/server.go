@@ -94,7 +94,7 @@ func (in *inbound) serve() {
 	for {
 		err := in.next()
 		if errors.Is(err, errProtocol) {
-			in.t.warn(in.peer, err)
+			in.t.warn(in.peer, "raft stream ended: the peer sends what no sane one does", err)
 			_ = in.fail(err) // the stream ends anyway
 		}
 		if err != nil {
@@ -191,10 +191,20 @@ func (in *inbound) timeoutNow(b []byte) error {
 	if m.NodeId != in.peer {
 		return breach("the stream of %s brings a message in the name of %.100q", in.peer, m.NodeId)
 	}
+	// Whoever is told so stands for election, whoever leads. Raft asks nothing of
+	// who tells it. This server may tell itself.
+	if leader := in.t.cfg.Leader(); in.peer != leader && in.peer != in.t.cfg.NodeID {
+		in.t.warn(in.peer, "raft request refused", errNotTheLeader)
+		return in.fail(errNotTheLeader)
+	}
 	return in.answer(raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: rpcHeader(in.peer)}}, func(any) (frameType, proto.Message) {
 		return timeoutNowAnswer, &raftv1.TimeoutNowResponse{}
 	})
 }
+
+// errNotTheLeader refuses what only the leader may ask for. The stream goes on: the
+// peer may have lost its office this very moment.
+var errNotTheLeader = errors.New("only the leader hands its office over")
 
 // answer has raft answer a request, and sends what message makes of that.
 func (in *inbound) answer(rpc raft.RPC, message func(resp any) (frameType, proto.Message)) error {
@@ -235,7 +245,7 @@ const (
 
 // warn logs a breach, one a second for each peer: it costs a peer little to
 // break the protocol.
-func (t *Transport) warn(peer string, err error) {
+func (t *Transport) warn(peer, what string, err error) {
 	t.mu.Lock()
 	w := t.warned[peer]
 	if w == nil {
@@ -253,5 +263,5 @@ func (t *Transport) warn(peer string, err error) {
 	breaches := w.since
 	w.at, w.since = time.Now(), 0
 	t.mu.Unlock()
-	t.cfg.Log.Warn("raft stream ended: the peer sends what no sane one does", "peer", peer, "breaches", breaches, "error", err)
+	t.cfg.Log.Warn(what, "peer", peer, "breaches", breaches, "error", err)
 }

@@ -30,6 +30,10 @@ type Config struct {
 	// Term is the term of the own raft. It is called for requests that arrive.
 	Term func() uint64
 
+	// Leader is the node that the own raft knows to lead in that term, empty where
+	// it knows none. It is called for requests that the leader alone may make.
+	Leader func() string
+
 	// CheckCommand refuses the data of an entry that this server could not
 	// apply. It is called for every command before raft sees it.
 	CheckCommand func(data []byte) error
