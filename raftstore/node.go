@@ -74,6 +74,7 @@ type Node struct {
 	hints       hints
 	failedJoins joinLimiter
 	encounters  encounters
+	refusers    refusers
 	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 
 	removal      removal

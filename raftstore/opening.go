@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -90,14 +91,12 @@ func (n *Node) recordOwnOpening(ctx context.Context) (done bool) {
 			err = n.life.Recorded(last)
 		}
 	}
-	if errors.Is(err, ErrCopied) {
-		n.retireCopy(err)
-	}
 	return err == nil || n.live() != nil
 }
 
-// askWhoElse asks all other servers whether another process runs as this node,
-// which is ErrCopied. Else it returns the leader, where that answers.
+// askWhoElse asks all other servers whether another process runs as this node.
+// Where none leads and one says so this node stops; if most of them say so, for
+// good. Else it returns the leader, if that answers.
 func (n *Node) askWhoElse(ctx context.Context) (leader string, err error) {
 	if n.raft.State() == raft.Leader {
 		return n.id.NodeID, nil
@@ -115,16 +114,25 @@ func (n *Node) askWhoElse(ctx context.Context) (leader string, err error) {
 			answers <- answer{node, n.call(ctx, node, methodOpened, &peerv1.OpenedRequest{}, &peerv1.OpenedResponse{})}
 		}()
 	}
-	err = fmt.Errorf("%w, and none is known", errNotLeader)
+	var words []error
 	for range others {
 		switch a := <-answers; {
 		case a.err == nil:
 			return a.node, nil
 		case errors.Is(a.err, ErrCopied):
-			return "", a.err
+			words = append(words, fmt.Errorf("node %s: %w", a.node, a.err))
+			time.AfterFunc(answerGrace, cancel) // others that know of it answer soon
 		}
 	}
-	return "", err
+	if len(words) == 0 {
+		return "", fmt.Errorf("%w, and none is known", errNotLeader)
+	}
+	if 2*len(words) > len(others) {
+		n.retireCopy(errors.Join(words...))
+	} else {
+		n.fail(errors.Join(words...))
+	}
+	return "", words[0]
 }
 
 // askToRecord asks a leader, which may be this node.
@@ -137,36 +145,25 @@ func (n *Node) askToRecord(ctx context.Context, leader string) error {
 
 // handleOpened answers a node that has opened its data directory.
 func (n *Node) handleOpened(ctx context.Context, peer transport.PeerInfo, req *peerv1.OpenedRequest) error {
-	switch {
-	case n.raft.State() != raft.Leader:
-		return n.leadsElsewhere(ctx, peer.Node)
-	case req.GetRecord():
+	if req.GetRecord() {
 		return n.recordOpening(ctx, peer.Node, peer.Claim)
 	}
-	return n.mayBeRecorded(ctx, peer.Node, peer.Claim)
-}
-
-// leadsElsewhere returns ErrCopied where a node leads this one by the time that
-// it says that it has just begun: what this node hears then is from another
-// process. Else the error is errNotLeader.
-func (n *Node) leadsElsewhere(ctx context.Context, node string) error {
-	begun := time.Now()
-	for time.Since(begun) < n.cfg.Timing.HeartbeatTimeout && ctx.Err() == nil {
-		if _, leader := n.raft.LeaderWithID(); string(leader) != node {
-			break
-		}
-		if n.raft.LastContact().After(begun) {
-			return fmt.Errorf("%w: another process of node %s leads", ErrCopied, node)
-		}
-		wait(ctx, n.leadership.next(), leaderRetryWait)
+	if err := n.mayBeRecorded(ctx, peer.Node, peer.Claim); err != nil {
+		return err
 	}
-	return fmt.Errorf("%w: node %s", errNotLeader, n.id.NodeID)
+	if n.raft.State() != raft.Leader {
+		return fmt.Errorf("%w: node %s", errNotLeader, n.id.NodeID)
+	}
+	return nil
 }
 
 // recordOpening records, on the leader, the last opening that a node claims.
 func (n *Node) recordOpening(ctx context.Context, node string, claim transport.Claim) error {
 	if err := n.mayBeRecorded(ctx, node, claim); err != nil {
 		return err
+	}
+	if n.raft.State() != raft.Leader || n.machine.Position().TermStartTerm != n.raft.CurrentTerm() {
+		return fmt.Errorf("%w: node %s does not lead, or has just been elected", errNotLeader, n.id.NodeID)
 	}
 	openings := openingsOf(claim)
 	if a, err := n.admissionOf(node); err != nil || a.Opening == openings[len(openings)-1] {
@@ -183,9 +180,9 @@ func (n *Node) recordOpening(ctx context.Context, node string, claim transport.C
 	return nil
 }
 
-// mayBeRecorded returns ErrCopied where a node does not know what was recorded of
-// it, and where a process that has been recorded still answers: it was there
-// before, and goes on.
+// mayBeRecorded returns ErrCopied where a node does not know what this one knows
+// to be recorded of it, and where the process that was recorded still answers: it
+// was there before, and goes on.
 func (n *Node) mayBeRecorded(ctx context.Context, node string, claim transport.Claim) error {
 	openings := openingsOf(claim)
 	if len(openings) == 0 {
@@ -195,10 +192,10 @@ func (n *Node) mayBeRecorded(ctx context.Context, node string, claim transport.C
 	switch known := a.Opening; {
 	case err != nil:
 		return err
-	case known.Number == 0 || known == openings[len(openings)-1]:
-		return nil
-	case !slices.Contains(openings, known):
+	case !a.Recognizes(openings):
 		return copied(a)
+	case known.Number == 0 || !slices.Contains(openings, known) || known == openings[len(openings)-1]:
+		return nil
 	case node != n.id.NodeID && n.stillOpen(ctx, node, known):
 		return fmt.Errorf("%w: node %s runs elsewhere, by its opening %d, and answers", ErrCopied, node, known.Number)
 	}
@@ -209,19 +206,16 @@ func copied(a fsm.Admission) error {
 	return fmt.Errorf("%w: opening %d of the original is recorded, and not known here", ErrCopied, a.Opening.Number)
 }
 
-// admissionOf returns what a node is admitted with, by all that was committed.
+// admissionOf returns what a node is admitted with, as far as this one knows.
 func (n *Node) admissionOf(node string) (fsm.Admission, error) {
 	view, err := n.machine.View()
 	if err != nil {
 		return fsm.Admission{}, n.explain(err)
 	}
 	defer view.Close()
-	if view.Position().TermStartTerm != n.raft.CurrentTerm() {
-		return fsm.Admission{}, fmt.Errorf("%w: node %s has just been elected", errNotLeader, n.id.NodeID)
-	}
 	a, found, err := view.Admission(node)
 	if err == nil && !found {
-		err = fmt.Errorf("%w: node %s is not admitted", errNotLeader, node)
+		err = fmt.Errorf("%w: the admission of node %s is not known to node %s", errNotLeader, node, n.id.NodeID)
 	}
 	return a, err
 }
@@ -301,14 +295,43 @@ func (n *Node) cutCopies(recorded map[string]fsm.Opening) {
 	}
 }
 
-// dial opens a stream to a server. One that refuses this node since its
-// directory has been opened elsewhere is believed, as one that says that this
-// node was removed is.
+// dial opens a stream to a server. Where most of the others refuse this node,
+// since its directory was opened elsewhere, it stops for good.
 func (n *Node) dial(ctx context.Context, kind transport.Kind, node string) (*transport.Conn, error) {
 	conn, err := n.transport.Dial(ctx, kind, node)
 	n.noteRefusal(node, err)
-	if errors.Is(err, transport.ErrRefused) && errors.Is(err, transport.ErrOldOpening) && n.isMember(node) {
-		n.retireCopy(fmt.Errorf("%w, as node %s says", ErrCopied, node))
+	asCopy := errors.Is(err, transport.ErrRefused) && errors.Is(err, transport.ErrOldOpening)
+	if n.refusers.note(node, asCopy, n.admission().others(n.id.NodeID)) {
+		n.retireCopy(fmt.Errorf("%w, as most of the other servers say", ErrCopied))
 	}
 	return conn, err
+}
+
+// refusers are the servers that took this node for a copy when it spoke to them
+// last. One alone could be mistaken, or lie.
+type refusers struct {
+	mu    sync.Mutex // guards nodes
+	nodes map[string]bool
+}
+
+// note takes how a server has answered, and tells whether most of the others take
+// this node for a copy.
+func (r *refusers) note(node string, asCopy bool, others []string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !asCopy {
+		delete(r.nodes, node)
+		return false
+	}
+	if r.nodes == nil {
+		r.nodes = make(map[string]bool)
+	}
+	r.nodes[node] = true
+	count := 0
+	for _, id := range others {
+		if r.nodes[id] {
+			count++
+		}
+	}
+	return 2*count > len(others)
 }

@@ -148,11 +148,17 @@ func TestSim_RolledBackDiskIsRefused(t *testing.T) {
 		must(t, os.Rename(backup, dir))
 		s.restart(lagging)
 		s.restart(rolledBack)
+		time.Sleep(electMax)
+		for _, i := range []int{lagging, rolledBack} {
+			if st := s.node(i).Status(); st.Role == raftstore.RoleLeader || st.Leader != "" {
+				t.Errorf("%s is %s, and knows %q as its leader", st.NodeID, st.Role, st.Leader)
+			}
+		}
+
+		s.restart(leader)
 		cfg := s.configs[rolledBack]
 		cfg.Bootstrap, cfg.Join = false, nil
 		s.wantCopied(s.node(rolledBack), func() error { _, err := raftstore.Open(s.ctx, cfg); return err })
-
-		s.restart(leader)
 		s.elected(leader, lagging)
 		kvs, _, err := s.node(lagging).Get(s.ctx, store.Linearizable(), store.Key([]byte("acknowledged")))
 		if err != nil || len(kvs) != 1 {
