@@ -273,6 +273,8 @@ func (b *batch) command(c *fsmv1.Command) (Result, error) {
 		return b.revokeToken(TokenID(kind.RevokeJoinToken.Id))
 	case *fsmv1.Command_RecordOpening:
 		return b.recordOpening(kind.RecordOpening)
+	case *fsmv1.Command_ChangeAuthority:
+		return b.changeAuthority(kind.ChangeAuthority)
 	case *fsmv1.Command_SetGossipKeys:
 		return b.setGossipKeys(kind.SetGossipKeys)
 	case *fsmv1.Command_RotateGossipKey:

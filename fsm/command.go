@@ -122,6 +122,17 @@ func EncodeInitCluster(instance string, a Authority, nodeID, diskID string, key 
 	}}})
 }
 
+// EncodeChangeAuthority returns the command that does a step of a rotation of the
+// cluster's authority. The certificate is that of the new authority, for
+// AuthorityDrop that of the old one; the key, only with AuthorityAdd, is the new
+// one's, see [Authority]. It is Refused where the step is not the next one of this
+// rotation.
+func EncodeChangeAuthority(step AuthorityStep, certificate, key []byte) []byte {
+	return encode(&fsmv1.Command{Kind: &fsmv1.Command_ChangeAuthority{ChangeAuthority: &fsmv1.ChangeAuthority{
+		Step: fsmv1.ChangeAuthority_Step(step), Certificate: certificate, Key: key,
+	}}})
+}
+
 // EncodeRecordOpening returns the command that records the last of the openings
 // that a node's data directory knows of, at most OpeningsMax, with rising
 // numbers. It is Refused where the node is not admitted with that disk, and where

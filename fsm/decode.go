@@ -87,6 +87,8 @@ func unknownFields(c *fsmv1.Command) []byte {
 		return kind.RevokeJoinToken.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_RecordOpening:
 		return kind.RecordOpening.ProtoReflect().GetUnknown()
+	case *fsmv1.Command_ChangeAuthority:
+		return kind.ChangeAuthority.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_SetGossipKeys:
 		return kind.SetGossipKeys.ProtoReflect().GetUnknown()
 	case *fsmv1.Command_RotateGossipKey:
@@ -164,6 +166,8 @@ func checkCommand(c *fsmv1.Command) error {
 		}
 	case *fsmv1.Command_RecordOpening:
 		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId), checkOpenings(kind.RecordOpening.Openings))
+	case *fsmv1.Command_ChangeAuthority:
+		return checkChangeAuthority(kind.ChangeAuthority)
 	case *fsmv1.Command_SetGossipKeys:
 		return checkGossipKeys(kind.SetGossipKeys)
 	}
@@ -216,6 +220,21 @@ func checkAuthority(c *fsmv1.InitCluster) error {
 		return fmt.Errorf("%w: the instance of a cluster has 1 to %d bytes, not %d", store.ErrInvalid, NodeIDBytesMax, len(c.Instance))
 	}
 	if n := max(len(c.TrustDomain), len(c.Certificate), len(c.Key)); n > authorityBytesMax {
+		return fmt.Errorf("%w: a part of the authority has %d bytes, the limit is %d", store.ErrTooLarge, n, authorityBytesMax)
+	}
+	return nil
+}
+
+func checkChangeAuthority(c *fsmv1.ChangeAuthority) error {
+	switch AuthorityStep(c.Step) {
+	case AuthorityAdd, AuthorityPromote, AuthorityDrop:
+	default:
+		return fmt.Errorf("%w: a change of the authority of kind %d", store.ErrInvalid, c.Step)
+	}
+	if len(c.Certificate) == 0 || AuthorityStep(c.Step) == AuthorityAdd && len(c.Key) == 0 {
+		return fmt.Errorf("%w: a change of the authority without a certificate or a key", store.ErrInvalid)
+	}
+	if n := max(len(c.Certificate), len(c.Key)); n > authorityBytesMax {
 		return fmt.Errorf("%w: a part of the authority has %d bytes, the limit is %d", store.ErrTooLarge, n, authorityBytesMax)
 	}
 	return nil

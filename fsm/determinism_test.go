@@ -231,7 +231,7 @@ func drawCommand(t *rapid.T) []byte {
 	token := fsm.TokenHash{byte(rapid.IntRange(0, 2).Draw(t, "token"))}
 	node := fmt.Sprintf("n%d", rapid.IntRange(0, 2).Draw(t, "node"))
 	key := fsm.KeyHash{byte(rapid.IntRange(0, 1).Draw(t, "key"))}
-	switch rapid.IntRange(0, 26).Draw(t, "kind") {
+	switch rapid.IntRange(0, 27).Draw(t, "kind") {
 	case 0:
 		return fsm.EncodeTermStart()
 	case 1:
@@ -259,6 +259,9 @@ func drawCommand(t *rapid.T) []byte {
 		return fsm.EncodeSetGossipKeys(uint64(rapid.IntRange(0, 9).Draw(t, "replaces")), next)
 	case 10:
 		return fsm.EncodeRotateGossipKey()
+	case 11:
+		step := rapid.SampledFrom([]fsm.AuthorityStep{fsm.AuthorityAdd, fsm.AuthorityPromote, fsm.AuthorityDrop}).Draw(t, "step")
+		return fsm.EncodeChangeAuthority(step, []byte(rapid.SampledFrom([]string{"c", "d"}).Draw(t, "authority")), []byte("k"))
 	default:
 		cmd, err := fsm.EncodeTransaction(drawIntent(t))
 		if err != nil {

@@ -39,9 +39,13 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 			fsm.EncodeTermStart(),
 			fsm.EncodeRaiseFeatureLevel(1),
 			fsm.EncodeSetHistoryBudget(150),
+			fsm.EncodeInitCluster("0123abcd", fsm.Authority{TrustDomain: "example.org", Certificate: []byte("certificate"), Key: []byte("key")}, "node-0", "disk-0", fsm.KeyHash{7}),
+			fsm.EncodeChangeAuthority(fsm.AuthorityAdd, []byte("second"), []byte("key of the second")),
+			fsm.EncodeChangeAuthority(fsm.AuthorityPromote, []byte("second"), nil),
+			fsm.EncodeChangeAuthority(fsm.AuthorityDrop, []byte("certificate"), nil),
+			fsm.EncodeChangeAuthority(fsm.AuthorityAdd, []byte("third"), []byte("key of the third")),
 			fsm.EncodeAddJoinToken(fsm.TokenHash{1, 2, 3}, "", now.Add(time.Hour), now),
 			fsm.EncodeAddJoinToken(fsm.TokenHash{4, 5, 6}, "", now.Add(time.Hour), now),
-			fsm.EncodeInitCluster("0123abcd", fsm.Authority{TrustDomain: "example.org", Certificate: []byte("certificate"), Key: []byte("key")}, "node-0", "disk-0", fsm.KeyHash{7}),
 			fsm.EncodeAddJoinToken(fsm.TokenHash{7, 8, 9}, "node-3", now.Add(time.Hour), now),
 			fsm.EncodeAddJoinToken(fsm.TokenHash{10}, "node-3", now.Add(time.Hour), now),
 			fsm.EncodeRevokeJoinToken(fsm.TokenHash{10}.ID()),
@@ -102,6 +106,7 @@ func goldenState(t *testing.T, m *fsm.Machine) string {
 	}
 	authority, found, err := v.Authority()
 	out.WriteString(fmt.Sprintf("instance %q authority %q %q %q %v %v\n", p.Instance, authority.TrustDomain, authority.Certificate, authority.Key, found, err))
+	out.WriteString(fmt.Sprintf("next authority %q %q old %q changed at %d\n", authority.Next, authority.NextKey, authority.Old, authority.ChangedIndex))
 	gossip, found, err := v.GossipKeys()
 	out.WriteString(fmt.Sprintf("gossip keys %x primary %d made %d due %v index %d %v %v\n", gossip.Keys, gossip.Primary, gossip.MadeUnixMS, gossip.Due, gossip.Index, found, err))
 	removed, err := v.Removed("node-1")

@@ -8,34 +8,6 @@ import (
 	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 )
 
-// Authority is what a cluster issues the certificates of its nodes with. All of
-// it is empty where it doesn't.
-type Authority struct {
-	TrustDomain string
-
-	// Certificate is as DER.
-	Certificate []byte
-
-	// Key is what whoever has made the authority can turn into its private key.
-	// The machine doesn't look into it. Whoever can read the state has it.
-	Key []byte
-}
-
-// authorityPart is a record of an authority.
-type authorityPart struct {
-	name string
-	body []byte
-	set  func([]byte)
-}
-
-func (a *Authority) parts() []authorityPart {
-	return []authorityPart{
-		{"certificate", a.Certificate, func(b []byte) { a.Certificate = b }},
-		{"key", a.Key, func(b []byte) { a.Key = b }},
-		{"trust-domain", []byte(a.TrustDomain), func(b []byte) { a.TrustDomain = string(b) }},
-	}
-}
-
 // Admission is what a node was admitted with. It goes with the node's removal.
 type Admission struct {
 	DiskID string
@@ -119,10 +91,7 @@ func (b *batch) initCluster(c *fsmv1.InitCluster) (Result, error) {
 	}
 	b.state.instance = c.Instance
 	if len(c.Certificate) > 0 {
-		a := Authority{TrustDomain: c.TrustDomain, Certificate: c.Certificate, Key: c.Key}
-		for _, part := range a.parts() {
-			b.put(bucketAuthority, []byte(part.name), nil, part.body)
-		}
+		b.setAuthority(Authority{}, Authority{TrustDomain: c.TrustDomain, Certificate: c.Certificate, Key: c.Key})
 	}
 	return b.done(), b.admit(c.NodeId, c.DiskId, KeyHash(c.KeyHash))
 }

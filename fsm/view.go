@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"bytes"
-
 	"go.etcd.io/bbolt"
 
 	"github.com/spire-raft/spire-raft/internal/boltfile"
@@ -173,14 +171,8 @@ func (v *View) Authority() (a Authority, found bool, err error) {
 		if err != nil {
 			return err
 		}
-		for _, part := range a.parts() {
-			body, err := b.findSealed([]byte(part.name))
-			if err != nil {
-				return err
-			}
-			part.set(bytes.Clone(body))
-		}
-		return nil
+		a, err = b.authority()
+		return err
 	})
 	return a, a.Certificate != nil, err
 }

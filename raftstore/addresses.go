@@ -46,20 +46,22 @@ func (n *Node) learn(members []*peerv1.Member) {
 }
 
 // hear takes what source says of where members are. What a member says of itself
-// is believed. Anything else is a hint: where it differs from what is known, the
-// node must answer there first, so that a false one takes nobody's address away.
-// Nobody is asked, and nothing is kept, of nodes that are no members.
+// is believed, and what the leader says of one of whom nothing is known. Anything
+// else is a hint: the node must answer there first, so that a false one takes
+// nobody's address away, nor the place of one that is not known yet. Nobody is
+// asked, and nothing is kept, of nodes that are no members.
 func (n *Node) hear(source string, members []*peerv1.Member) {
 	if len(members) == 0 {
 		return
 	}
 	admitted := n.admission()
+	leader, _ := n.leaderID()
 	for _, m := range members {
 		node, address := m.GetNodeId(), m.GetAddress()
 		known, ok := n.address(node)
 		switch {
 		case address == known || checkAddress(address) != nil || !admitted.has(node):
-		case !ok || node == source:
+		case node == source, !ok && source != "" && source == leader:
 			n.learnAddress(node, address)
 		case node != n.id.NodeID && n.hints.begin(source, node):
 			n.spawn(func(ctx context.Context) { n.verifyAddress(ctx, node, address) })
@@ -80,7 +82,8 @@ func (n *Node) gossiped() []*peerv1.Member {
 	return out
 }
 
-// verifyAddress notes where a node is, if it answers there.
+// verifyAddress notes where a node is, if it answers there, with the key that it
+// is admitted with as far as that is known.
 func (n *Node) verifyAddress(ctx context.Context, node, address string) {
 	ctx, cancel := context.WithTimeout(ctx, hintPause)
 	defer cancel()
@@ -88,8 +91,8 @@ func (n *Node) verifyAddress(ctx context.Context, node, address string) {
 	if err != nil {
 		return
 	}
-	conn.Close()
-	if conn.Peer().Node == node {
+	defer conn.Close()
+	if peer := conn.Peer(); peer.Node == node && n.checkKey(peer) == nil {
 		n.learnAddress(node, address)
 	}
 }

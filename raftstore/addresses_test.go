@@ -3,6 +3,7 @@ package raftstore_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"testing"
 
@@ -63,6 +64,72 @@ func TestAddresses_FalseOnesTakeNobodyAway(t *testing.T) {
 	if _, err := c.nodes[0].Put(c.ctx(), store.Pair{Key: []byte("k")}); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAddresses_HearsayIsLookedInto: a node that doesn't know where another is
+// hears it from a third, while there is no leader. It believes that only where
+// the other one answers.
+func TestAddresses_HearsayIsLookedInto(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	liar := c.admitted("liar")
+	for i, n := range c.nodes {
+		c.configs[i].ListenAddress = n.Addr().String()
+		c.configs[i].Bootstrap, c.configs[i].Join = false, nil
+		must(t, n.Close())
+	}
+	for _, cfg := range c.configs {
+		book := map[string]any{"format": 1, "addresses": map[string]string{"node-3": c.configs[2].ListenAddress}}
+		must(t, sealedfile.Write(filepath.Join(cfg.Dir, "addresses.json"), book))
+	}
+	c.nodes[0] = c.mustOpen(c.configs[0])
+	tell := func(address string) {
+		t.Helper()
+		told := &peerv1.ProbeRequest{Members: []*peerv1.Member{{NodeId: "node-2", Address: address}}}
+		must(t, c.ask(liar, transport.Peer, "node-1", methodProbe, told, &peerv1.ProbeResponse{}))
+	}
+	where := func() string {
+		for _, p := range c.nodes[0].Status().Peers {
+			if p.NodeID == "node-2" {
+				return p.Address
+			}
+		}
+		return "out of the cluster"
+	}
+	asked := make(chan error, 1)
+	go func() { // the liar waits until node-1 has seen who it is
+		conn, err := liar.Listener(transport.Join).Accept()
+		if err == nil {
+			_, err = conn.Read(make([]byte, 1))
+		}
+		asked <- err
+	}()
+	tell("127.0.0.1:1")
+	if at := where(); at != "" {
+		t.Errorf("node-1 believes that node-2 is at %s, where nobody is", at)
+	}
+	c.eventually("node-1 looks whether node-2 is where the liar is", func() error {
+		tell(liar.Addr().String())
+		select {
+		case err := <-asked:
+			if err != io.EOF {
+				t.Errorf("it asks: %v", err)
+			}
+			return nil
+		default:
+			return errors.New("it does not")
+		}
+	})
+	if at := where(); at != "" {
+		t.Errorf("node-1 believes that node-2 is at %s, where the liar is", at)
+	}
+	c.nodes[1] = c.mustOpen(c.configs[1]) // which doesn't know where node-1 is
+	c.eventually("node-1 knows where node-2 is", func() error {
+		tell(c.nodes[1].Addr().String())
+		if at := where(); at != c.nodes[1].Addr().String() {
+			return fmt.Errorf("it is %q to it", at)
+		}
+		return nil
+	})
 }
 
 // TestAddresses_TwoOfThreeMoved: two servers come back at new addresses, one

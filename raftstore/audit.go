@@ -18,20 +18,23 @@ import (
 // attribute "audit" with one of these names, which are documented and stay as
 // they are. The leader that did it writes the line, and nobody else.
 const (
-	auditFounded          = "cluster_founded"
-	auditTokenCreated     = "token_created"
-	auditTokenRevoked     = "token_revoked"
-	auditJoinGranted      = "join_granted"
-	auditJoinRefused      = "join_refused"
-	auditServerAdded      = "server_added"
-	auditServerPromoted   = "server_promoted"
-	auditNodeBarred       = "node_barred"
-	auditServerRemoved    = "server_removed"
-	auditCertIssued       = "certificate_issued"
-	auditCertRenewed      = "certificate_renewed"
-	auditRenewalRefused   = "renewal_refused"
-	auditGossipRotation   = "gossip_rotation_ordered"
-	auditLearnedOfRemoval = "removal_learned" // by the node that was removed
+	auditFounded           = "cluster_founded"
+	auditTokenCreated      = "token_created"
+	auditTokenRevoked      = "token_revoked"
+	auditJoinGranted       = "join_granted"
+	auditJoinRefused       = "join_refused"
+	auditServerAdded       = "server_added"
+	auditServerPromoted    = "server_promoted"
+	auditNodeBarred        = "node_barred"
+	auditServerRemoved     = "server_removed"
+	auditCertIssued        = "certificate_issued"
+	auditCertRenewed       = "certificate_renewed"
+	auditRenewalRefused    = "renewal_refused"
+	auditAuthorityAdded    = "authority_added"
+	auditAuthorityPromoted = "authority_promoted"
+	auditAuthorityDropped  = "authority_dropped"
+	auditLearnedOfRemoval  = "removal_learned" // by the node that was removed
+	auditGossipRotation    = "gossip_rotation_ordered"
 )
 
 // asker is who asked for what a node does.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/store"
@@ -115,6 +116,14 @@ type Config struct {
 	// wrapLog is where tests put faults of the disk, see logstore.Options.
 	wrapLog func(logstore.Backend) logstore.Backend
 
+	// authorityLifetime is that of the authorities that this node makes. Zero means
+	// authority.Lifetime. Tests shorten it.
+	authorityLifetime time.Duration
+
+	// beforeRenewal is where tests hold up the renewal of the certificate. An error
+	// is one of the renewal. Nil is nothing.
+	beforeRenewal func() error
+
 	// gossipKeyWait is that of the constant. Zero means it. Tests shorten it.
 	gossipKeyWait time.Duration
 
@@ -219,6 +228,10 @@ func (c Config) withDefaults() Config {
 	def(&c.ScrubInterval, time.Hour)
 	def(&c.Disk.ReserveBytes, 256<<20)
 	def(&c.CertificateLifetime, 30*24*time.Hour)
+	def(&c.authorityLifetime, authority.Lifetime)
+	if c.beforeRenewal == nil {
+		c.beforeRenewal = func() error { return nil }
+	}
 	def(&c.gossipKeyWait, gossipKeyWait)
 	def(&c.Log.TrailingEntries, 10_240)
 	def(&c.Log.CompactEntries, 8_192)

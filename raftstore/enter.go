@@ -54,16 +54,18 @@ func (n *Node) knock(ctx context.Context) error {
 		}
 		errs = append(errs, fmt.Errorf("join through %s: %w", address, err))
 	}
-	return explainJoin(errors.Join(errs...), n.id.ClusterID)
+	return n.explainJoin(errors.Join(errs...))
 }
 
 // explainJoin adds what helps to an error of joining that doesn't tell it.
-func explainJoin(err error, clusterID string) error {
+func (n *Node) explainJoin(err error) error {
 	switch {
 	case errors.Is(err, transport.ErrOtherCluster):
-		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or Init another directory for that cluster", err, clusterID)
+		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or Init another directory for that cluster", err, n.id.ClusterID)
+	case errors.Is(err, transport.ErrUntrusted) && n.own != nil:
+		return fmt.Errorf("%w; set Join.Addresses to nodes of the cluster that has made the token", err)
 	case errors.Is(err, transport.ErrUntrusted):
-		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or let both sides trust the other's authority", err, clusterID)
+		return fmt.Errorf("%w; set Join.Addresses to nodes of cluster %s, or let both sides trust the other's authority", err, n.id.ClusterID)
 	}
 	return err
 }
@@ -83,7 +85,7 @@ func (n *Node) enter(ctx context.Context) error {
 		if n.admitted {
 			return nil
 		}
-		return explainJoin(n.joinCluster(ctx), n.id.ClusterID)
+		return n.explainJoin(n.joinCluster(ctx))
 	}
 	return errNoCluster
 }

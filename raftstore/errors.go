@@ -59,6 +59,10 @@ var (
 	// before does not answer, so that nobody can tell whether there is a cluster.
 	ErrSeedSilent = errors.New("a seed does not answer")
 
+	// ErrRotationUnderWay: the cluster's authority is being replaced already. Wait
+	// until that is done; see Status.Authority for the servers that it waits for.
+	ErrRotationUnderWay = errors.New("a rotation of the authority is under way")
+
 	// ErrToken: a join token that is malformed, unknown, expired, used by
 	// another node, or of another cluster. Create a new one.
 	ErrToken = errors.New("join token refused")

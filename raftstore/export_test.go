@@ -72,6 +72,46 @@ func CertificateEnd(n *Node) time.Time {
 	return to
 }
 
+// Authorities are the pins of the authorities that a node trusts, and the one of
+// its certificate.
+func Authorities(n *Node) (roots []string, own string) {
+	for _, pin := range n.own.Roots() {
+		roots = append(roots, pin.String())
+	}
+	return roots, n.own.Issuer().String()
+}
+
+// Rotation is the step that a rotation is at by the state of a node.
+func Rotation(n *Node) RotationStep {
+	a, _, err := n.storedAuthority()
+	if err != nil {
+		return RotationStep(err.Error())
+	}
+	return stepOf(a)
+}
+
+// ReplaceGrace is replaceGrace.
+const ReplaceGrace = replaceGrace
+
+// HoldRenewal keeps a node from renewing its certificate, or not.
+func HoldRenewal(cfg *Config, hold bool) {
+	cfg.beforeRenewal = func() error {
+		if hold {
+			return errors.New("held up by a test")
+		}
+		return nil
+	}
+}
+
+// SetAuthorityLifetime sets the life of the authorities that a node makes.
+func SetAuthorityLifetime(cfg *Config, life time.Duration) { cfg.authorityLifetime = life }
+
+// OwnBundle is the key and certificate of a node.
+func (n *Node) OwnBundle() (*transport.Bundle, error) { return n.own.Load() }
+
+// ClaimOf is what a node claims.
+func (n *Node) ClaimOf() transport.Claim { return n.claim() }
+
 // Forge returns credentials of another node with a key that nobody has admitted,
 // signed by the cluster's authority: what who stole its key can make.
 func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
@@ -101,7 +141,7 @@ func (n *Node) Forge(dir, node string) (*authority.Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Adopt(chain, [][]byte{ca.Certificate()}, nil)
+	return c, c.Adopt(chain, authority.Roots{Certificates: [][]byte{ca.Certificate()}}, nil)
 }
 
 // GossipKeys returns the cluster's gossip keys in the node's state, and the place

@@ -147,9 +147,11 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 	}
 	resp := &peerv1.JoinResponse{Members: n.memberAddresses(), Instance: n.instance()}
 	if who.request != nil {
-		if resp.Chain, resp.Roots, err = n.issue(who); err != nil {
+		chain, roots, err := n.issue(who)
+		if err != nil {
 			return nil, err
 		}
+		resp.Chain, resp.Roots, resp.AuthorityIndex = chain, roots.Certificates, roots.Index
 		n.audit(ctx, auditCertIssued, append(who.attrs(hash), certificateAttrs(resp.GetChain())...)...)
 	}
 	return resp, nil

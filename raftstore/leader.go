@@ -197,7 +197,10 @@ func (n *Node) tend(ctx context.Context) {
 	}
 	wg.Wait()
 	n.judge(servers)
-	n.spawn(n.arrange)
+	n.spawn(func(ctx context.Context) {
+		n.arrange(ctx)
+		n.rotate(ctx)
+	})
 }
 
 // lookAt probes one server and notes what it tells. It returns nil where that is

@@ -75,6 +75,7 @@ type Node struct {
 	failedJoins joinLimiter
 	encounters  encounters
 	refusers    refusers
+	rotation    rotation
 	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 
 	removal      removal

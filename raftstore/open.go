@@ -64,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		started:  make(chan struct{}),
 		changes:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
+		rotation: rotation{renew: make(chan struct{}, 1)},
 		decoding: make(chan struct{}, decodingMax),
 		done:     make(chan struct{}),
 	}
@@ -258,6 +259,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.scrub)
 	n.spawn(n.watchCertificate)
 	n.spawn(n.renewCertificate)
+	n.spawn(n.followAuthority)
 	n.spawn(n.followState)
 	for _, kind := range []transport.Kind{transport.Peer, transport.Join} {
 		n.spawn(func(ctx context.Context) { n.serve(ctx, kind) })

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"time"
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
@@ -48,7 +47,7 @@ func (n *Node) makeCredentials() (*authority.Credentials, error) {
 	}
 	return authority.Found(n.cfg.Dir, authority.Leaf{
 		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.CertificateLifetime,
-	})
+	}, n.cfg.authorityLifetime)
 }
 
 // finishFounding does the rest of a bootstrap that was interrupted.
@@ -113,30 +112,26 @@ func (n *Node) pin() (*authority.Pin, error) {
 	if n.own == nil {
 		return nil, nil
 	}
-	ca, _, err := n.authority()
+	a, _, err := n.authority()
 	if err != nil {
 		return nil, err
 	}
-	pin := ca.Pin()
-	return &pin, nil
+	pin, err := authority.PinOf(a.Certificate)
+	return &pin, err
 }
 
 // authority returns the cluster's authority, and the instance that it is of.
-func (n *Node) authority() (ca *authority.CA, instance string, err error) {
+func (n *Node) authority() (a fsm.Authority, instance string, err error) {
 	view, err := n.machine.View()
 	if err != nil {
-		return nil, "", n.explain(err)
+		return a, "", n.explain(err)
 	}
 	defer view.Close()
 	a, found, err := view.Authority()
-	if err != nil {
-		return nil, "", err
+	if err == nil && !found {
+		err = fmt.Errorf("%w: node %s does not know the cluster's authority yet", errNotLeader, n.id.NodeID)
 	}
-	if !found {
-		return nil, "", fmt.Errorf("%w: node %s does not know the cluster's authority yet", errNotLeader, n.id.NodeID)
-	}
-	ca, err = authority.OpenCA(a.Certificate, a.Key)
-	return ca, view.Position().Instance, err
+	return a, view.Position().Instance, err
 }
 
 // joinToken returns the token that this node joins with.
@@ -186,7 +181,7 @@ func (n *Node) takeCertificate(resp *peerv1.JoinResponse) error {
 	if err != nil {
 		return err
 	}
-	return n.own.Adopt(resp.GetChain(), resp.GetRoots(), token.Pin)
+	return n.own.Adopt(resp.GetChain(), authority.Roots{Certificates: resp.GetRoots(), Index: resp.GetAuthorityIndex()}, token.Pin)
 }
 
 // applicant is a node that wants to join.
@@ -218,10 +213,14 @@ func (n *Node) applicant(conn *transport.Conn, req *peerv1.JoinRequest) (who app
 }
 
 // issue returns a certificate for a node that is admitted.
-func (n *Node) issue(who applicant) (chain, roots [][]byte, err error) {
-	ca, instance, err := n.authority()
+func (n *Node) issue(who applicant) (chain [][]byte, roots authority.Roots, err error) {
+	a, instance, err := n.authority()
 	if err != nil {
-		return nil, nil, err
+		return nil, roots, err
+	}
+	ca, err := authority.OpenCA(a.Certificate, a.Key)
+	if err != nil {
+		return nil, roots, err
 	}
 	chain, err = ca.Issue(who.request, authority.Leaf{
 		Identity: transport.Identity{TrustDomain: authority.TrustDomain(n.id.ClusterID), Cluster: n.id.ClusterID, Node: who.node},
@@ -229,36 +228,7 @@ func (n *Node) issue(who applicant) (chain, roots [][]byte, err error) {
 		DiskID:   who.disk,
 		Lifetime: n.cfg.CertificateLifetime,
 	})
-	return chain, [][]byte{ca.Certificate()}, err
-}
-
-// renewFor issues another certificate for a node, on the leader. The key is the
-// one that it was admitted with.
-func (n *Node) renewFor(ctx context.Context, node string, request []byte) (*peerv1.RenewResponse, error) {
-	_, key, err := authority.CheckRequest(request)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
-	}
-	view, err := n.machine.View()
-	if err != nil {
-		return nil, n.explain(err)
-	}
-	defer view.Close()
-	admission, found, err := view.Admission(node)
-	if err != nil {
-		return nil, err
-	}
-	if !found || admission.Key != key {
-		err := fmt.Errorf("%w: node %s is not admitted with this key", ErrNotMember, node)
-		n.auditRefused(ctx, auditRenewalRefused, node, err, slog.String("server", node), keyAttr(key))
-		return nil, err
-	}
-	chain, roots, err := n.issue(applicant{node: node, disk: admission.DiskID, request: request})
-	if err != nil {
-		return nil, err
-	}
-	n.audit(ctx, auditCertRenewed, append(certificateAttrs(chain), slog.String("server", node), keyAttr(key))...)
-	return &peerv1.RenewResponse{Chain: chain, Roots: roots}, nil
+	return chain, rootsOf(a), err
 }
 
 // takeExpired are the kinds of stream on which a certificate of the cluster's own
@@ -306,53 +276,4 @@ func (n *Node) checkAdmission(view *fsm.View, peer transport.PeerInfo) error {
 		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
 	}
 	return checkOpening(admission, peer)
-}
-
-// renewTries is how often a certificate's last third has room for a renewal
-// that fails.
-const renewTries = 60
-
-// renewWaitMax bounds the wait for the next try.
-const renewWaitMax = time.Minute
-
-// renewCertificate renews the certificate at two thirds of its life, and tries
-// again until that succeeds.
-func (n *Node) renewCertificate(ctx context.Context) {
-	if n.own == nil {
-		return
-	}
-	for least := time.Duration(0); ; { // the first time at once, if need be
-		issued, end := n.own.Validity()
-		life := end.Sub(issued)
-		select {
-		case <-time.After(max(least, time.Until(issued.Add(life*2/3)))):
-		case <-ctx.Done():
-			return
-		}
-		least = min(life/3/renewTries, renewWaitMax)
-		if err := n.renew(ctx); err != nil && ctx.Err() == nil {
-			n.log.Warn("certificate not renewed, trying again", "expires", end, "error", err)
-		}
-	}
-}
-
-func (n *Node) renew(ctx context.Context) error {
-	request, err := n.own.Request()
-	if err != nil {
-		return err
-	}
-	var resp *peerv1.RenewResponse
-	err = n.onLeader(ctx,
-		func(ctx context.Context) (err error) {
-			resp, err = n.renewFor(ctx, n.id.NodeID, request)
-			return err
-		},
-		func(ctx context.Context, leader string) error {
-			resp = new(peerv1.RenewResponse)
-			return n.call(ctx, leader, methodRenew, &peerv1.RenewRequest{CertificateRequest: request}, resp)
-		})
-	if err != nil {
-		return err
-	}
-	return n.own.Adopt(resp.GetChain(), resp.GetRoots(), nil)
 }

@@ -30,6 +30,7 @@ const (
 	methodRenew     = 9
 	methodRevoke    = 10
 	methodOpened    = 11
+	methodRotate    = 14
 
 	methodRotateGossip = 15
 )
@@ -122,7 +123,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		})
 	case methodAddToken:
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
-			return &peerv1.AddTokenResponse{}, n.handleAddToken(ctx, req)
+			return n.handleAddToken(ctx, req)
 		})
 	case methodRenew:
 		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
@@ -131,6 +132,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodRevoke:
 		return answer(body, &peerv1.RevokeTokenRequest{}, func(req *peerv1.RevokeTokenRequest) (*peerv1.RevokeTokenResponse, error) {
 			return &peerv1.RevokeTokenResponse{}, n.handleRevokeToken(ctx, req)
+		})
+	case methodRotate:
+		return answer(body, &peerv1.RotateAuthorityRequest{}, func(*peerv1.RotateAuthorityRequest) (*peerv1.RotateAuthorityResponse, error) {
+			return &peerv1.RotateAuthorityResponse{}, n.beginRotation(ctx)
 		})
 	case methodRotateGossip:
 		return answer(body, &peerv1.RotateGossipKeyRequest{}, func(*peerv1.RotateGossipKeyRequest) (*peerv1.RotateGossipKeyResponse, error) {
@@ -210,12 +215,17 @@ func (n *Node) checkTransaction(ctx context.Context, command []byte) (grows bool
 	return fsm.CheckTransaction(command)
 }
 
-func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) error {
+func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
 	ttl := time.Duration(req.GetTtlMs()) * time.Millisecond
 	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
-		return fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
+		return nil, fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
 	}
-	return n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	pin, err := n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	resp := &peerv1.AddTokenResponse{}
+	if pin != nil {
+		resp.Authority = pin[:]
+	}
+	return resp, err
 }
 
 func (n *Node) handleReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
@@ -240,7 +250,7 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
 	}
 	position, opening := n.machine.Position(), n.present()
-	return &peerv1.ProbeResponse{
+	resp := &peerv1.ProbeResponse{
 		Opening:       opening.Number,
 		OpeningNonce:  opening.Nonce[:],
 		Members:       members,
@@ -253,7 +263,9 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		LostLeader:    n.lostLeader(),
 
 		GossipKeysIndex: n.gossipKeysIndex(),
-	}, nil
+	}
+	n.tellAuthorities(resp)
+	return resp, nil
 }
 
 // probe asks a node for its term and health.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 )
 
 // caughtUpLag is how many entries a server may lag and still count as caught
@@ -28,6 +29,11 @@ type peerHealth struct {
 	AppliedIndex  uint64
 	DiskFreeBytes uint64
 	DiskLow       bool
+
+	// Authorities are those that the peer trusts, and Issuer the one of its
+	// certificate. See tellAuthorities.
+	Authorities []authority.Pin
+	Issuer      authority.Pin
 
 	GossipKeysIndex uint64 // see Node.gossipKeysIndex
 
@@ -52,6 +58,7 @@ func (p *peers) seen(id string, voter bool, resp *peerv1.ProbeResponse, applied 
 	h.AppliedIndex = resp.GetAppliedIndex()
 	h.DiskFreeBytes = resp.GetDiskFreeBytes()
 	h.DiskLow = voter && resp.GetDiskLow()
+	h.Authorities, h.Issuer = authoritiesOf(resp)
 	h.GossipKeysIndex = resp.GetGossipKeysIndex()
 	switch {
 	case h.AppliedIndex+caughtUpLag < applied:

@@ -125,6 +125,7 @@ var errorCodes = []struct {
 	{11, ErrAlreadyMember},
 	{12, errTooManyJoins},
 	{13, ErrCopied},
+	{20, ErrRotationUnderWay},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without

@@ -67,6 +67,13 @@ type Status struct {
 	// CertificateNotAfter is when the node's own certificate expires.
 	CertificateNotAfter time.Time
 
+	// Authority is the cluster's own authority, nil where it has none.
+	Authority *AuthorityStatus
+
+	// Admission is what the cluster has admitted this node with, nil where the
+	// state doesn't tell yet.
+	Admission *AdmissionStatus
+
 	// GossipKeyRotating tells that the key that the cluster has made for its
 	// gossip is being replaced, or is to be.
 	GossipKeyRotating bool
@@ -124,6 +131,7 @@ func (n *Node) Status() Status {
 	if _, notAfter, err := n.transport.Validity(); err == nil {
 		s.CertificateNotAfter = notAfter
 	}
+	s.Authority, s.Admission = n.trustStatus()
 	_, leader := n.raft.LeaderWithID()
 	s.Leader = string(leader)
 	if age, known := n.freshness.age(); known {

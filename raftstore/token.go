@@ -35,17 +35,21 @@ func (n *Node) CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.D
 			return "", fmt.Errorf("create join token: node id: %w", err)
 		}
 	}
-	pin, err := n.pin()
-	if err != nil {
-		return "", fmt.Errorf("create join token: %w", err)
-	}
-	token := authority.NewToken(n.id.ClusterID, pin)
+	token := authority.NewToken(n.id.ClusterID)
 	hash := token.Hash()
-	err = n.onLeader(ctx,
-		func(ctx context.Context) error { return n.addToken(ctx, hash, nodeID, ttl) },
-		func(ctx context.Context, leader string) error {
+	err := n.onLeader(ctx,
+		func(ctx context.Context) (err error) {
+			token.Pin, err = n.addToken(ctx, hash, nodeID, ttl)
+			return err
+		},
+		func(ctx context.Context, leader string) (err error) {
 			req := &peerv1.AddTokenRequest{Hash: hash[:], TtlMs: ttl.Milliseconds(), NodeId: nodeID}
-			return n.call(ctx, leader, methodAddToken, req, &peerv1.AddTokenResponse{})
+			resp := new(peerv1.AddTokenResponse)
+			if err := n.call(ctx, leader, methodAddToken, req, resp); err != nil {
+				return err
+			}
+			token.Pin, err = n.toldPin(resp.GetAuthority())
+			return err
 		})
 	if err != nil {
 		return "", fmt.Errorf("create join token: %w", err)
@@ -53,12 +57,34 @@ func (n *Node) CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.D
 	return token.Text(), nil
 }
 
-// addToken stores a token on the leader, whose clock decides when it expires.
-func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID string, ttl time.Duration) error {
+// addToken stores a token on the leader, whose clock decides when it expires, and
+// returns the authority that it has to name, nil where that is not the cluster's
+// own. That doesn't change meanwhile: else the token would outlive the tokens of
+// its authority.
+func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID string, ttl time.Duration) (*authority.Pin, error) {
+	if err := n.change(ctx); err != nil {
+		return nil, err
+	}
+	defer n.changed()
+	pin, err := n.pin()
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now()
-	err := n.proposeToken(ctx, fsm.EncodeAddJoinToken(hash, nodeID, now.Add(ttl), now))
+	err = n.proposeToken(ctx, fsm.EncodeAddJoinToken(hash, nodeID, now.Add(ttl), now))
 	n.auditDone(ctx, auditTokenCreated, err, tokenAttr(hash.ID()), slog.String("server", nodeID), slog.Time("expires", now.Add(ttl)))
-	return err
+	return pin, err
+}
+
+// toldPin is the authority that the leader says a token has to name.
+func (n *Node) toldPin(told []byte) (*authority.Pin, error) {
+	if n.own == nil {
+		return nil, nil
+	}
+	if len(told) != len(authority.Pin{}) {
+		return nil, fmt.Errorf("%w: the leader names no authority for the token", store.ErrUnknownOutcome)
+	}
+	return (*authority.Pin)(told), nil
 }
 
 // proposeToken commits a command about a token.

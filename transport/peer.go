@@ -13,6 +13,10 @@ type PeerInfo struct {
 	Identity
 	Key [32]byte
 
+	// Authority is the SHA-256 of the SubjectPublicKeyInfo of the root that
+	// vouches for the peer.
+	Authority [32]byte
+
 	// Claim is only said. What it is worth the owner of the transport knows.
 	Claim Claim
 

@@ -60,5 +60,11 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	if own := cfg.Identity; id.TrustDomain != own.TrustDomain || id.Cluster != own.Cluster {
 		return PeerInfo{}, fmt.Errorf("%w: it is of %s, this node is %s", ErrOtherCluster, id, own)
 	}
-	return PeerInfo{Identity: id, Key: sha256.Sum256(leaf.RawSubjectPublicKeyInfo), Expired: expired}, nil
+	root := chains[0][len(chains[0])-1]
+	return PeerInfo{
+		Identity:  id,
+		Key:       sha256.Sum256(leaf.RawSubjectPublicKeyInfo),
+		Authority: sha256.Sum256(root.RawSubjectPublicKeyInfo),
+		Expired:   expired,
+	}, nil
 }

@@ -25,6 +25,9 @@ type Client struct {
 	next  uint64
 	calls map[uint64]chan answer
 	err   error // why done is closed
+
+	retired bool          // takes no new calls
+	idle    chan struct{} // closed when retired has no call any more, nil before
 }
 
 // answer is what a call came to.
@@ -125,6 +128,9 @@ func (c *Client) open() (uint64, chan answer, error) {
 	if c.err != nil {
 		return 0, nil, c.err
 	}
+	if c.retired {
+		return 0, nil, errRetired
+	}
 	c.next++
 	ch := c.spare.Get().(chan answer)
 	c.calls[c.next] = ch
@@ -143,7 +149,34 @@ func (c *Client) take(id uint64) chan answer {
 	defer c.mu.Unlock()
 	ch := c.calls[id]
 	delete(c.calls, id)
+	if c.idle != nil && ch != nil && len(c.calls) == 0 {
+		close(c.idle)
+		c.idle = nil
+	}
 	return ch
+}
+
+// errRetired: another client has taken over.
+var errRetired = errors.New("the connection is being replaced")
+
+// retire takes no further calls, waits until those that are open have ended, at
+// most for grace, and closes.
+func (c *Client) retire(grace time.Duration) {
+	c.mu.Lock()
+	c.retired = true
+	idle := make(chan struct{})
+	if len(c.calls) == 0 {
+		close(idle)
+	} else {
+		c.idle = idle
+	}
+	c.mu.Unlock()
+	select {
+	case <-idle:
+	case <-c.done:
+	case <-time.After(grace):
+	}
+	c.Close()
 }
 
 // cancel tells the peer that nobody waits for id any more. Where there is no

@@ -34,6 +34,7 @@ type Peers struct {
 	mu     sync.Mutex // guards the fields below
 	closed bool
 	nodes  map[string]*peer
+	old    map[*Client]struct{} // that are being replaced
 }
 
 // peer is the connection to one node, guarded by Peers.mu.
@@ -59,7 +60,7 @@ func NewPeers(cfg PeersConfig) *Peers {
 		cfg.BackoffMax = 2 * time.Second
 	}
 	cfg.BackoffMax = max(cfg.BackoffMax, cfg.BackoffMin)
-	return &Peers{cfg: cfg, nodes: make(map[string]*peer)}
+	return &Peers{cfg: cfg, nodes: make(map[string]*peer), old: make(map[*Client]struct{})}
 }
 
 // Call makes a call to a node, as [Client.Call] does. It connects where there is
@@ -72,8 +73,8 @@ func (p *Peers) Call(ctx context.Context, node string, method uint8, body []byte
 			return nil, fmt.Errorf("%w: node %s: %w", ErrNotSent, node, err)
 		}
 		res, err := c.Call(ctx, method, body)
-		if errors.Is(err, ErrNotSent) && c.Err() != nil && ctx.Err() == nil {
-			continue // an old connection turned out to be dead; client bounds this
+		if errors.Is(err, ErrNotSent) && (c.Err() != nil || errors.Is(err, errRetired)) && ctx.Err() == nil {
+			continue // an old connection turned out to be dead, or to be replaced; client bounds this
 		}
 		var answer *Error
 		if err != nil && !errors.As(err, &answer) {
@@ -185,6 +186,30 @@ func (p *Peers) DropWhere(doomed func(node string) bool) {
 	}
 }
 
+// ReplaceWhere has the nodes that pick chooses called over new connections from
+// now on. What is under way on the old ones has the time of grace to end.
+func (p *Peers) ReplaceWhere(pick func(node string) bool, grace time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for node, e := range p.nodes {
+		if !pick(node) {
+			continue
+		}
+		delete(p.nodes, node)
+		c := e.end()
+		if c == nil {
+			continue
+		}
+		p.old[c] = struct{}{}
+		p.wg.Go(func() {
+			c.retire(grace)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			delete(p.old, c)
+		})
+	}
+}
+
 // end stops the dial of e, if one runs, and returns its client to close.
 func (e *peer) end() *Client {
 	if e == nil {
@@ -207,6 +232,9 @@ func (p *Peers) Close() error {
 		}
 	}
 	clear(p.nodes)
+	for c := range p.old {
+		clients = append(clients, c)
+	}
 	p.mu.Unlock()
 	for _, c := range clients {
 		c.Close()

@@ -46,12 +46,22 @@ func (f *fleet) start(t *testing.T, node string) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		rpc.ServeListener(ctx, ln, rpc.Config{}, func(net.Conn) rpc.Handler { return echo })
+		rpc.ServeListener(ctx, ln, rpc.Config{}, func(net.Conn) rpc.Handler { return echoOrHang })
 	})
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
 	})
+}
+
+// methodHang gets no answer.
+const methodHang = 99
+
+func echoOrHang(ctx context.Context, method uint8, body []byte) ([]byte, error) {
+	if method == methodHang {
+		<-ctx.Done()
+	}
+	return body, ctx.Err()
 }
 
 func (f *fleet) wantDials(t *testing.T, want int) {
@@ -186,6 +196,52 @@ func TestPeers_DropAndClose(t *testing.T) {
 		}
 		if _, err := f.Call(t.Context(), "n1", 1, nil); !errors.Is(err, rpc.ErrClosed) {
 			t.Errorf("call after Close: %v", err)
+		}
+	})
+}
+
+func TestPeers_ReplaceWhereFailsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		f.start(t, "n1")
+		f.start(t, "n2")
+		for _, node := range []string{"n1", "n2"} {
+			if _, err := f.Call(t.Context(), node, 1, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Microsecond)
+				for range 20 {
+					if got, err := f.Call(t.Context(), "n1", 1, []byte("hello")); err != nil || string(got) != "hello" {
+						t.Errorf("Call = %q, %v", got, err)
+					}
+				}
+			})
+		}
+		time.Sleep(20 * time.Millisecond)
+		f.ReplaceWhere(func(node string) bool { return node == "n1" }, time.Second)
+		wg.Wait()
+		f.wantDials(t, 3)
+	})
+}
+
+func TestPeers_ReplaceWhereWaitsForGraceOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		f.start(t, "n1")
+		done := make(chan error)
+		go func() {
+			_, err := f.Call(t.Context(), "n1", methodHang, nil)
+			done <- err
+		}()
+		time.Sleep(20 * time.Millisecond)
+		begun := time.Now()
+		f.ReplaceWhere(func(string) bool { return true }, time.Second)
+		if err := <-done; !errors.Is(err, rpc.ErrConnectionLost) || time.Since(begun) != time.Second {
+			t.Errorf("a call that doesn't end: %v after %v", err, time.Since(begun))
 		}
 	})
 }

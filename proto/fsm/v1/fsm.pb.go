@@ -126,6 +126,62 @@ func (Patch_Target) EnumDescriptor() ([]byte, []int) {
 	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{7, 0}
 }
 
+type ChangeAuthority_Step int32
+
+const (
+	ChangeAuthority_STEP_UNSPECIFIED ChangeAuthority_Step = 0
+	// A new authority is trusted beside the one that issues.
+	ChangeAuthority_STEP_ADD ChangeAuthority_Step = 1
+	// The new one issues, the old one is still trusted. Its key goes, and with
+	// it the join tokens that nobody has used, which name the old one.
+	ChangeAuthority_STEP_PROMOTE ChangeAuthority_Step = 2
+	// The old one is not trusted any more.
+	ChangeAuthority_STEP_DROP ChangeAuthority_Step = 3
+)
+
+// Enum value maps for ChangeAuthority_Step.
+var (
+	ChangeAuthority_Step_name = map[int32]string{
+		0: "STEP_UNSPECIFIED",
+		1: "STEP_ADD",
+		2: "STEP_PROMOTE",
+		3: "STEP_DROP",
+	}
+	ChangeAuthority_Step_value = map[string]int32{
+		"STEP_UNSPECIFIED": 0,
+		"STEP_ADD":         1,
+		"STEP_PROMOTE":     2,
+		"STEP_DROP":        3,
+	}
+)
+
+func (x ChangeAuthority_Step) Enum() *ChangeAuthority_Step {
+	p := new(ChangeAuthority_Step)
+	*p = x
+	return p
+}
+
+func (x ChangeAuthority_Step) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChangeAuthority_Step) Descriptor() protoreflect.EnumDescriptor {
+	return file_spireraft_fsm_v1_fsm_proto_enumTypes[2].Descriptor()
+}
+
+func (ChangeAuthority_Step) Type() protoreflect.EnumType {
+	return &file_spireraft_fsm_v1_fsm_proto_enumTypes[2]
+}
+
+func (x ChangeAuthority_Step) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChangeAuthority_Step.Descriptor instead.
+func (ChangeAuthority_Step) EnumDescriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{15, 0}
+}
+
 // Envelope is the body of a log entry.
 type Envelope struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -203,6 +259,7 @@ type Command struct {
 	//	*Command_RecordOpening
 	//	*Command_SetGossipKeys
 	//	*Command_RotateGossipKey
+	//	*Command_ChangeAuthority
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -374,6 +431,15 @@ func (x *Command) GetRotateGossipKey() *RotateGossipKey {
 	return nil
 }
 
+func (x *Command) GetChangeAuthority() *ChangeAuthority {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ChangeAuthority); ok {
+			return x.ChangeAuthority
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -426,6 +492,10 @@ type Command_RotateGossipKey struct {
 	RotateGossipKey *RotateGossipKey `protobuf:"bytes,33,opt,name=rotate_gossip_key,json=rotateGossipKey,proto3,oneof"`
 }
 
+type Command_ChangeAuthority struct {
+	ChangeAuthority *ChangeAuthority `protobuf:"bytes,34,opt,name=change_authority,json=changeAuthority,proto3,oneof"`
+}
+
 func (*Command_Transaction) isCommand_Kind() {}
 
 func (*Command_TermStart) isCommand_Kind() {}
@@ -449,6 +519,8 @@ func (*Command_RecordOpening) isCommand_Kind() {}
 func (*Command_SetGossipKeys) isCommand_Kind() {}
 
 func (*Command_RotateGossipKey) isCommand_Kind() {}
+
+func (*Command_ChangeAuthority) isCommand_Kind() {}
 
 // Transaction is what package store/txn calls an intent.
 type Transaction struct {
@@ -1250,6 +1322,70 @@ func (x *InitCluster) GetKeyHash() []byte {
 	return nil
 }
 
+// ChangeAuthority is a step of the rotation of the cluster's own authority.
+type ChangeAuthority struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  ChangeAuthority_Step   `protobuf:"varint,1,opt,name=step,proto3,enum=spireraft.fsm.v1.ChangeAuthority_Step" json:"step,omitempty"`
+	// The certificate of the authority that the step is about, as DER: the new
+	// one, or the old one for STEP_DROP. Else the step is not of this rotation.
+	Certificate []byte `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// See InitCluster. Only with STEP_ADD.
+	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeAuthority) Reset() {
+	*x = ChangeAuthority{}
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeAuthority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeAuthority) ProtoMessage() {}
+
+func (x *ChangeAuthority) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeAuthority.ProtoReflect.Descriptor instead.
+func (*ChangeAuthority) Descriptor() ([]byte, []int) {
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ChangeAuthority) GetStep() ChangeAuthority_Step {
+	if x != nil {
+		return x.Step
+	}
+	return ChangeAuthority_STEP_UNSPECIFIED
+}
+
+func (x *ChangeAuthority) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *ChangeAuthority) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // RevokeJoinToken drops a token that was not used.
 type RevokeJoinToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1261,7 +1397,7 @@ type RevokeJoinToken struct {
 
 func (x *RevokeJoinToken) Reset() {
 	*x = RevokeJoinToken{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1409,7 @@ func (x *RevokeJoinToken) String() string {
 func (*RevokeJoinToken) ProtoMessage() {}
 
 func (x *RevokeJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[15]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1422,7 @@ func (x *RevokeJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeJoinToken.ProtoReflect.Descriptor instead.
 func (*RevokeJoinToken) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RevokeJoinToken) GetId() []byte {
@@ -1312,7 +1448,7 @@ type RecordOpening struct {
 
 func (x *RecordOpening) Reset() {
 	*x = RecordOpening{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1460,7 @@ func (x *RecordOpening) String() string {
 func (*RecordOpening) ProtoMessage() {}
 
 func (x *RecordOpening) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[16]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1473,7 @@ func (x *RecordOpening) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordOpening.ProtoReflect.Descriptor instead.
 func (*RecordOpening) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RecordOpening) GetNodeId() string {
@@ -1378,7 +1514,7 @@ type SetGossipKeys struct {
 
 func (x *SetGossipKeys) Reset() {
 	*x = SetGossipKeys{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1526,7 @@ func (x *SetGossipKeys) String() string {
 func (*SetGossipKeys) ProtoMessage() {}
 
 func (x *SetGossipKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[17]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1539,7 @@ func (x *SetGossipKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGossipKeys.ProtoReflect.Descriptor instead.
 func (*SetGossipKeys) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetGossipKeys) GetReplaces() uint64 {
@@ -1443,7 +1579,7 @@ type RotateGossipKey struct {
 
 func (x *RotateGossipKey) Reset() {
 	*x = RotateGossipKey{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1591,7 @@ func (x *RotateGossipKey) String() string {
 func (*RotateGossipKey) ProtoMessage() {}
 
 func (x *RotateGossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[18]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1604,7 @@ func (x *RotateGossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKey.ProtoReflect.Descriptor instead.
 func (*RotateGossipKey) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 // State is the record of the database that goes with its other records: it is
@@ -1499,7 +1635,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1647,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[19]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1660,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *State) GetIndex() uint64 {
@@ -1624,7 +1760,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +1772,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[20]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +1785,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -1694,7 +1830,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1842,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[21]
+	mi := &file_spireraft_fsm_v1_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1855,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{21}
+	return file_spireraft_fsm_v1_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SnapshotHeader) GetClusterId() string {
@@ -1792,7 +1928,7 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x1aspireraft/fsm/v1/fsm.proto\x12\x10spireraft.fsm.v1\"@\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xde\a\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xae\b\n" +
 	"\aCommand\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -1811,7 +1947,8 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x11revoke_join_token\x18\x18 \x01(\v2!.spireraft.fsm.v1.RevokeJoinTokenH\x00R\x0frevokeJoinToken\x12H\n" +
 	"\x0erecord_opening\x18\x19 \x01(\v2\x1f.spireraft.fsm.v1.RecordOpeningH\x00R\rrecordOpening\x12I\n" +
 	"\x0fset_gossip_keys\x18  \x01(\v2\x1f.spireraft.fsm.v1.SetGossipKeysH\x00R\rsetGossipKeys\x12O\n" +
-	"\x11rotate_gossip_key\x18! \x01(\v2!.spireraft.fsm.v1.RotateGossipKeyH\x00R\x0frotateGossipKeyB\x06\n" +
+	"\x11rotate_gossip_key\x18! \x01(\v2!.spireraft.fsm.v1.RotateGossipKeyH\x00R\x0frotateGossipKey\x12N\n" +
+	"\x10change_authority\x18\" \x01(\v2!.spireraft.fsm.v1.ChangeAuthorityH\x00R\x0fchangeAuthorityB\x06\n" +
 	"\x04kind\"\x92\x02\n" +
 	"\vTransaction\x12#\n" +
 	"\rread_revision\x18\x01 \x01(\x04R\freadRevision\x12/\n" +
@@ -1874,7 +2011,16 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x03key\x18\x04 \x01(\fR\x03key\x12\x17\n" +
 	"\anode_id\x18\x05 \x01(\tR\x06nodeId\x12\x17\n" +
 	"\adisk_id\x18\x06 \x01(\tR\x06diskId\x12\x19\n" +
-	"\bkey_hash\x18\a \x01(\fR\akeyHash\"!\n" +
+	"\bkey_hash\x18\a \x01(\fR\akeyHash\"\xce\x01\n" +
+	"\x0fChangeAuthority\x12:\n" +
+	"\x04step\x18\x01 \x01(\x0e2&.spireraft.fsm.v1.ChangeAuthority.StepR\x04step\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"K\n" +
+	"\x04Step\x12\x14\n" +
+	"\x10STEP_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bSTEP_ADD\x10\x01\x12\x10\n" +
+	"\fSTEP_PROMOTE\x10\x02\x12\r\n" +
+	"\tSTEP_DROP\x10\x03\"!\n" +
 	"\x0fRevokeJoinToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"]\n" +
 	"\rRecordOpening\x12\x17\n" +
@@ -1932,60 +2078,64 @@ func file_spireraft_fsm_v1_fsm_proto_rawDescGZIP() []byte {
 	return file_spireraft_fsm_v1_fsm_proto_rawDescData
 }
 
-var file_spireraft_fsm_v1_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_spireraft_fsm_v1_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_spireraft_fsm_v1_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_spireraft_fsm_v1_fsm_proto_goTypes = []any{
 	(Write_Kind)(0),           // 0: spireraft.fsm.v1.Write.Kind
 	(Patch_Target)(0),         // 1: spireraft.fsm.v1.Patch.Target
-	(*Envelope)(nil),          // 2: spireraft.fsm.v1.Envelope
-	(*Command)(nil),           // 3: spireraft.fsm.v1.Command
-	(*Transaction)(nil),       // 4: spireraft.fsm.v1.Transaction
-	(*Point)(nil),             // 5: spireraft.fsm.v1.Point
-	(*Range)(nil),             // 6: spireraft.fsm.v1.Range
-	(*Raise)(nil),             // 7: spireraft.fsm.v1.Raise
-	(*Write)(nil),             // 8: spireraft.fsm.v1.Write
-	(*Patch)(nil),             // 9: spireraft.fsm.v1.Patch
-	(*TermStart)(nil),         // 10: spireraft.fsm.v1.TermStart
-	(*RaiseFeatureLevel)(nil), // 11: spireraft.fsm.v1.RaiseFeatureLevel
-	(*SetHistoryBudget)(nil),  // 12: spireraft.fsm.v1.SetHistoryBudget
-	(*AddJoinToken)(nil),      // 13: spireraft.fsm.v1.AddJoinToken
-	(*UseJoinToken)(nil),      // 14: spireraft.fsm.v1.UseJoinToken
-	(*RemoveNode)(nil),        // 15: spireraft.fsm.v1.RemoveNode
-	(*InitCluster)(nil),       // 16: spireraft.fsm.v1.InitCluster
-	(*RevokeJoinToken)(nil),   // 17: spireraft.fsm.v1.RevokeJoinToken
-	(*RecordOpening)(nil),     // 18: spireraft.fsm.v1.RecordOpening
-	(*SetGossipKeys)(nil),     // 19: spireraft.fsm.v1.SetGossipKeys
-	(*RotateGossipKey)(nil),   // 20: spireraft.fsm.v1.RotateGossipKey
-	(*State)(nil),             // 21: spireraft.fsm.v1.State
-	(*Sum)(nil),               // 22: spireraft.fsm.v1.Sum
-	(*SnapshotHeader)(nil),    // 23: spireraft.fsm.v1.SnapshotHeader
+	(ChangeAuthority_Step)(0), // 2: spireraft.fsm.v1.ChangeAuthority.Step
+	(*Envelope)(nil),          // 3: spireraft.fsm.v1.Envelope
+	(*Command)(nil),           // 4: spireraft.fsm.v1.Command
+	(*Transaction)(nil),       // 5: spireraft.fsm.v1.Transaction
+	(*Point)(nil),             // 6: spireraft.fsm.v1.Point
+	(*Range)(nil),             // 7: spireraft.fsm.v1.Range
+	(*Raise)(nil),             // 8: spireraft.fsm.v1.Raise
+	(*Write)(nil),             // 9: spireraft.fsm.v1.Write
+	(*Patch)(nil),             // 10: spireraft.fsm.v1.Patch
+	(*TermStart)(nil),         // 11: spireraft.fsm.v1.TermStart
+	(*RaiseFeatureLevel)(nil), // 12: spireraft.fsm.v1.RaiseFeatureLevel
+	(*SetHistoryBudget)(nil),  // 13: spireraft.fsm.v1.SetHistoryBudget
+	(*AddJoinToken)(nil),      // 14: spireraft.fsm.v1.AddJoinToken
+	(*UseJoinToken)(nil),      // 15: spireraft.fsm.v1.UseJoinToken
+	(*RemoveNode)(nil),        // 16: spireraft.fsm.v1.RemoveNode
+	(*InitCluster)(nil),       // 17: spireraft.fsm.v1.InitCluster
+	(*ChangeAuthority)(nil),   // 18: spireraft.fsm.v1.ChangeAuthority
+	(*RevokeJoinToken)(nil),   // 19: spireraft.fsm.v1.RevokeJoinToken
+	(*RecordOpening)(nil),     // 20: spireraft.fsm.v1.RecordOpening
+	(*SetGossipKeys)(nil),     // 21: spireraft.fsm.v1.SetGossipKeys
+	(*RotateGossipKey)(nil),   // 22: spireraft.fsm.v1.RotateGossipKey
+	(*State)(nil),             // 23: spireraft.fsm.v1.State
+	(*Sum)(nil),               // 24: spireraft.fsm.v1.Sum
+	(*SnapshotHeader)(nil),    // 25: spireraft.fsm.v1.SnapshotHeader
 }
 var file_spireraft_fsm_v1_fsm_proto_depIdxs = []int32{
-	4,  // 0: spireraft.fsm.v1.Command.transaction:type_name -> spireraft.fsm.v1.Transaction
-	10, // 1: spireraft.fsm.v1.Command.term_start:type_name -> spireraft.fsm.v1.TermStart
-	11, // 2: spireraft.fsm.v1.Command.raise_feature_level:type_name -> spireraft.fsm.v1.RaiseFeatureLevel
-	12, // 3: spireraft.fsm.v1.Command.set_history_budget:type_name -> spireraft.fsm.v1.SetHistoryBudget
-	13, // 4: spireraft.fsm.v1.Command.add_join_token:type_name -> spireraft.fsm.v1.AddJoinToken
-	14, // 5: spireraft.fsm.v1.Command.use_join_token:type_name -> spireraft.fsm.v1.UseJoinToken
-	15, // 6: spireraft.fsm.v1.Command.remove_node:type_name -> spireraft.fsm.v1.RemoveNode
-	16, // 7: spireraft.fsm.v1.Command.init_cluster:type_name -> spireraft.fsm.v1.InitCluster
-	17, // 8: spireraft.fsm.v1.Command.revoke_join_token:type_name -> spireraft.fsm.v1.RevokeJoinToken
-	18, // 9: spireraft.fsm.v1.Command.record_opening:type_name -> spireraft.fsm.v1.RecordOpening
-	19, // 10: spireraft.fsm.v1.Command.set_gossip_keys:type_name -> spireraft.fsm.v1.SetGossipKeys
-	20, // 11: spireraft.fsm.v1.Command.rotate_gossip_key:type_name -> spireraft.fsm.v1.RotateGossipKey
-	5,  // 12: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
-	6,  // 13: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
-	7,  // 14: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
-	8,  // 15: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
-	0,  // 16: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
-	9,  // 17: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
-	1,  // 18: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
-	22, // 19: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	5,  // 0: spireraft.fsm.v1.Command.transaction:type_name -> spireraft.fsm.v1.Transaction
+	11, // 1: spireraft.fsm.v1.Command.term_start:type_name -> spireraft.fsm.v1.TermStart
+	12, // 2: spireraft.fsm.v1.Command.raise_feature_level:type_name -> spireraft.fsm.v1.RaiseFeatureLevel
+	13, // 3: spireraft.fsm.v1.Command.set_history_budget:type_name -> spireraft.fsm.v1.SetHistoryBudget
+	14, // 4: spireraft.fsm.v1.Command.add_join_token:type_name -> spireraft.fsm.v1.AddJoinToken
+	15, // 5: spireraft.fsm.v1.Command.use_join_token:type_name -> spireraft.fsm.v1.UseJoinToken
+	16, // 6: spireraft.fsm.v1.Command.remove_node:type_name -> spireraft.fsm.v1.RemoveNode
+	17, // 7: spireraft.fsm.v1.Command.init_cluster:type_name -> spireraft.fsm.v1.InitCluster
+	19, // 8: spireraft.fsm.v1.Command.revoke_join_token:type_name -> spireraft.fsm.v1.RevokeJoinToken
+	20, // 9: spireraft.fsm.v1.Command.record_opening:type_name -> spireraft.fsm.v1.RecordOpening
+	21, // 10: spireraft.fsm.v1.Command.set_gossip_keys:type_name -> spireraft.fsm.v1.SetGossipKeys
+	22, // 11: spireraft.fsm.v1.Command.rotate_gossip_key:type_name -> spireraft.fsm.v1.RotateGossipKey
+	18, // 12: spireraft.fsm.v1.Command.change_authority:type_name -> spireraft.fsm.v1.ChangeAuthority
+	6,  // 13: spireraft.fsm.v1.Transaction.points:type_name -> spireraft.fsm.v1.Point
+	7,  // 14: spireraft.fsm.v1.Transaction.ranges:type_name -> spireraft.fsm.v1.Range
+	8,  // 15: spireraft.fsm.v1.Transaction.raises:type_name -> spireraft.fsm.v1.Raise
+	9,  // 16: spireraft.fsm.v1.Transaction.writes:type_name -> spireraft.fsm.v1.Write
+	0,  // 17: spireraft.fsm.v1.Write.kind:type_name -> spireraft.fsm.v1.Write.Kind
+	10, // 18: spireraft.fsm.v1.Write.patches:type_name -> spireraft.fsm.v1.Patch
+	1,  // 19: spireraft.fsm.v1.Patch.target:type_name -> spireraft.fsm.v1.Patch.Target
+	2,  // 20: spireraft.fsm.v1.ChangeAuthority.step:type_name -> spireraft.fsm.v1.ChangeAuthority.Step
+	24, // 21: spireraft.fsm.v1.State.sums:type_name -> spireraft.fsm.v1.Sum
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_fsm_v1_fsm_proto_init() }
@@ -2006,6 +2156,7 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 		(*Command_RecordOpening)(nil),
 		(*Command_SetGossipKeys)(nil),
 		(*Command_RotateGossipKey)(nil),
+		(*Command_ChangeAuthority)(nil),
 	}
 	file_spireraft_fsm_v1_fsm_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
@@ -2013,8 +2164,8 @@ func file_spireraft_fsm_v1_fsm_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_fsm_v1_fsm_proto_rawDesc), len(file_spireraft_fsm_v1_fsm_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   22,
+			NumEnums:      3,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -72,7 +72,7 @@ func (x HelloResponse_Asker) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HelloResponse_Asker.Descriptor instead.
 func (HelloResponse_Asker) EnumDescriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22, 0}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24, 0}
 }
 
 // ProposeRequest asks the leader to commit one transaction.
@@ -420,7 +420,12 @@ type ProbeResponse struct {
 	// largest number where it uses none of them.
 	GossipKeysIndex uint64 `protobuf:"varint,12,opt,name=gossip_keys_index,json=gossipKeysIndex,proto3" json:"gossip_keys_index,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
-	Members       []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
+	// Where the cluster is its own authority: the authorities that the node trusts,
+	// on its disk too, and the one that has issued the certificate which it shows
+	// from now on. Each is the SHA-256 of a SubjectPublicKeyInfo.
+	Authorities   [][]byte `protobuf:"bytes,20,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	Issuer        []byte   `protobuf:"bytes,21,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -532,6 +537,20 @@ func (x *ProbeResponse) GetMembers() []*Member {
 	return nil
 }
 
+func (x *ProbeResponse) GetAuthorities() [][]byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *ProbeResponse) GetIssuer() []byte {
+	if x != nil {
+		return x.Issuer
+	}
+	return nil
+}
+
 // JoinRequest asks the leader to take a node into the cluster.
 type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -623,6 +642,8 @@ type JoinResponse struct {
 	// roots: all as DER. Only with certificate_request.
 	Chain [][]byte `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
 	Roots [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	// The index of the log entry that changed the roots last.
+	AuthorityIndex uint64 `protobuf:"varint,7,opt,name=authority_index,json=authorityIndex,proto3" json:"authority_index,omitempty"`
 	// The instance of the cluster, with members.
 	Instance      string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -687,6 +708,13 @@ func (x *JoinResponse) GetRoots() [][]byte {
 	return nil
 }
 
+func (x *JoinResponse) GetAuthorityIndex() uint64 {
+	if x != nil {
+		return x.AuthorityIndex
+	}
+	return 0
+}
+
 func (x *JoinResponse) GetInstance() string {
 	if x != nil {
 		return x.Instance
@@ -743,7 +771,6 @@ func (x *RenewRequest) GetCertificateRequest() []byte {
 type RenewResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chain         [][]byte               `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
-	Roots         [][]byte               `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -781,13 +808,6 @@ func (*RenewResponse) Descriptor() ([]byte, []int) {
 func (x *RenewResponse) GetChain() [][]byte {
 	if x != nil {
 		return x.Chain
-	}
-	return nil
-}
-
-func (x *RenewResponse) GetRoots() [][]byte {
-	if x != nil {
-		return x.Roots
 	}
 	return nil
 }
@@ -876,6 +896,79 @@ func (*OpenedResponse) Descriptor() ([]byte, []int) {
 	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
+// RotateAuthorityRequest asks the leader to replace the cluster's own authority.
+type RotateAuthorityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityRequest) Reset() {
+	*x = RotateAuthorityRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityRequest) ProtoMessage() {}
+
+func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
+type RotateAuthorityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityResponse) Reset() {
+	*x = RotateAuthorityResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityResponse) ProtoMessage() {}
+
+func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+}
+
 // RevokeTokenRequest asks the leader to drop a token that was not used.
 type RevokeTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -887,7 +980,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +992,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1005,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RevokeTokenRequest) GetId() []byte {
@@ -930,7 +1023,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1035,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1048,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 // RemoveRequest asks the leader to take a server out of the configuration.
@@ -968,7 +1061,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1073,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1086,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RemoveRequest) GetNodeId() string {
@@ -1011,7 +1104,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1116,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1129,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 // RotateGossipKeyRequest asks the leader to replace the cluster's gossip key.
@@ -1048,7 +1141,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1153,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1166,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 type RotateGossipKeyResponse struct {
@@ -1084,7 +1177,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1189,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1202,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 // AddTokenRequest asks the leader to let one node join.
@@ -1126,7 +1219,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1231,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1244,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -1176,14 +1269,17 @@ func (x *AddTokenRequest) GetNodeId() string {
 }
 
 type AddTokenResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The authority that the token has to name, as the SHA-256 of its
+	// SubjectPublicKeyInfo. Empty where it is not the cluster's own.
+	Authority     []byte `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1291,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1304,14 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AddTokenResponse) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
 }
 
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
@@ -1223,7 +1326,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1338,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1351,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HelloRequest) GetLife() *Life {
@@ -1273,7 +1376,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1388,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1401,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *HelloResponse) GetMember() bool {
@@ -1346,7 +1449,7 @@ type Life struct {
 
 func (x *Life) Reset() {
 	*x = Life{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1461,7 @@ func (x *Life) String() string {
 func (*Life) ProtoMessage() {}
 
 func (x *Life) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1474,7 @@ func (x *Life) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Life.ProtoReflect.Descriptor instead.
 func (*Life) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Life) GetClusterId() string {
@@ -1420,7 +1523,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1535,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1548,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1465,7 +1568,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1580,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1593,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1523,7 +1626,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\x91\x03\n" +
+	"agreedHash\"\xcb\x03\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1538,27 +1641,31 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\ropening_nonce\x18\n" +
 	" \x01(\fR\fopeningNonce\x12*\n" +
 	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x123\n" +
-	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\"\xa0\x01\n" +
+	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12 \n" +
+	"\vauthorities\x18\x14 \x03(\fR\vauthorities\x12\x16\n" +
+	"\x06issuer\x18\x15 \x01(\fR\x06issuer\"\xa0\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
 	"\adisk_id\x18\x03 \x01(\tR\x06diskId\x12\x17\n" +
 	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12/\n" +
-	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xbe\x01\n" +
+	"\x13certificate_request\x18\x05 \x01(\fR\x12certificateRequest\"\xe7\x01\n" +
 	"\fJoinResponse\x123\n" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x121\n" +
 	"\x06leader\x18\x02 \x01(\v2\x19.spireraft.peer.v1.MemberR\x06leader\x12\x14\n" +
 	"\x05chain\x18\x03 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x04 \x03(\fR\x05roots\x12\x1a\n" +
+	"\x05roots\x18\x04 \x03(\fR\x05roots\x12'\n" +
+	"\x0fauthority_index\x18\a \x01(\x04R\x0eauthorityIndex\x12\x1a\n" +
 	"\binstance\x18\x06 \x01(\tR\binstance\"?\n" +
 	"\fRenewRequest\x12/\n" +
-	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\";\n" +
+	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"%\n" +
 	"\rRenewResponse\x12\x14\n" +
-	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\fR\x05roots\"'\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\"'\n" +
 	"\rOpenedRequest\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\bR\x06record\"\x10\n" +
-	"\x0eOpenedResponse\"$\n" +
+	"\x0eOpenedResponse\"\x18\n" +
+	"\x16RotateAuthorityRequest\"\x19\n" +
+	"\x17RotateAuthorityResponse\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"\x15\n" +
 	"\x13RevokeTokenResponse\"(\n" +
@@ -1570,8 +1677,9 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x0fAddTokenRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"\x12\n" +
-	"\x10AddTokenResponse\";\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"0\n" +
+	"\x10AddTokenResponse\x12\x1c\n" +
+	"\tauthority\x18\x01 \x01(\fR\tauthority\";\n" +
 	"\fHelloRequest\x12+\n" +
 	"\x04life\x18\x01 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\"\xfb\x01\n" +
 	"\rHelloResponse\x12\x16\n" +
@@ -1608,7 +1716,7 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_spireraft_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(HelloResponse_Asker)(0),        // 0: spireraft.peer.v1.HelloResponse.Asker
 	(*ProposeRequest)(nil),          // 1: spireraft.peer.v1.ProposeRequest
@@ -1624,27 +1732,29 @@ var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*RenewResponse)(nil),           // 11: spireraft.peer.v1.RenewResponse
 	(*OpenedRequest)(nil),           // 12: spireraft.peer.v1.OpenedRequest
 	(*OpenedResponse)(nil),          // 13: spireraft.peer.v1.OpenedResponse
-	(*RevokeTokenRequest)(nil),      // 14: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),     // 15: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),           // 16: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),          // 17: spireraft.peer.v1.RemoveResponse
-	(*RotateGossipKeyRequest)(nil),  // 18: spireraft.peer.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil), // 19: spireraft.peer.v1.RotateGossipKeyResponse
-	(*AddTokenRequest)(nil),         // 20: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),        // 21: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),            // 22: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),           // 23: spireraft.peer.v1.HelloResponse
-	(*Life)(nil),                    // 24: spireraft.peer.v1.Life
-	(*VouchRequest)(nil),            // 25: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),           // 26: spireraft.peer.v1.VouchResponse
+	(*RotateAuthorityRequest)(nil),  // 14: spireraft.peer.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil), // 15: spireraft.peer.v1.RotateAuthorityResponse
+	(*RevokeTokenRequest)(nil),      // 16: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 17: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),           // 18: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 19: spireraft.peer.v1.RemoveResponse
+	(*RotateGossipKeyRequest)(nil),  // 20: spireraft.peer.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil), // 21: spireraft.peer.v1.RotateGossipKeyResponse
+	(*AddTokenRequest)(nil),         // 22: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),        // 23: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),            // 24: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),           // 25: spireraft.peer.v1.HelloResponse
+	(*Life)(nil),                    // 26: spireraft.peer.v1.Life
+	(*VouchRequest)(nil),            // 27: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 28: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	5,  // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
 	5,  // 1: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
 	5,  // 2: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
 	5,  // 3: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
-	24, // 4: spireraft.peer.v1.HelloRequest.life:type_name -> spireraft.peer.v1.Life
-	24, // 5: spireraft.peer.v1.HelloResponse.life:type_name -> spireraft.peer.v1.Life
+	26, // 4: spireraft.peer.v1.HelloRequest.life:type_name -> spireraft.peer.v1.Life
+	26, // 5: spireraft.peer.v1.HelloResponse.life:type_name -> spireraft.peer.v1.Life
 	0,  // 6: spireraft.peer.v1.HelloResponse.asker:type_name -> spireraft.peer.v1.HelloResponse.Asker
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
@@ -1664,7 +1774,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -33,7 +33,7 @@ func must(t *testing.T, err error) {
 
 func newTestCA(t *testing.T) *CA {
 	t.Helper()
-	ca, err := NewCA(cluster, NewInstance())
+	ca, err := NewCA(cluster, NewInstance(), Lifetime)
 	must(t, err)
 	return ca
 }
@@ -157,14 +157,16 @@ func TestOpenCA_DemandsTheKeyOfTheCertificate(t *testing.T) {
 
 func TestToken_TextAndBack(t *testing.T) {
 	pin := newTestCA(t).Pin()
-	for _, want := range []Token{NewToken(cluster, &pin), NewToken(cluster, nil)} {
+	pinned := NewToken(cluster)
+	pinned.Pin = &pin
+	for _, want := range []Token{pinned, NewToken(cluster)} {
 		got, err := ParseToken(want.Text(), cluster)
 		must(t, err)
 		if got.Secret != want.Secret || got.Cluster != cluster || (got.Pin == nil) != (want.Pin == nil) || got.Pin != nil && *got.Pin != pin {
 			t.Errorf("token %v came back as %v", want, got)
 		}
 	}
-	text := NewToken(cluster, &pin).Text()
+	text := pinned.Text()
 	for _, bad := range []string{"", "hello", text + "A", text[:len(text)-1], text + "/", "v1" + text[2:], strings.Replace(text, "/", "//", 1)} {
 		if _, err := ParseToken(bad, cluster); err == nil {
 			t.Errorf("%q passes for a token", bad)
@@ -180,7 +182,7 @@ func TestCredentials_FoundSaveOpenAdopt(t *testing.T) {
 	if _, err := Open(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("credentials of an empty directory: %v", err)
 	}
-	c, err := Found(dir, Leaf{Identity: node1, Instance: "aa", DiskID: "d1", Lifetime: time.Hour})
+	c, err := Found(dir, Leaf{Identity: node1, Instance: "aa", DiskID: "d1", Lifetime: time.Hour}, Lifetime)
 	must(t, err)
 	if _, err := os.Stat(filepath.Join(dir, FileName)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("there is a file before Save")
@@ -204,15 +206,15 @@ func TestCredentials_FoundSaveOpenAdopt(t *testing.T) {
 	chain, err := ca.Issue(der, Leaf{Identity: node1, Lifetime: 2 * time.Hour})
 	must(t, err)
 	pin, otherPin := ca.Pin(), newTestCA(t).Pin()
-	if err := again.Adopt(chain, [][]byte{ca.Certificate()}, &otherPin); !errors.Is(err, transport.ErrUntrusted) {
+	if err := again.Adopt(chain, Roots{Certificates: [][]byte{ca.Certificate()}}, &otherPin); !errors.Is(err, transport.ErrUntrusted) {
 		t.Errorf("roots that are not pinned: %v", err)
 	}
 	foreign, err := New(t.TempDir(), node1, time.Hour)
 	must(t, err)
-	if err := foreign.Adopt(chain, [][]byte{ca.Certificate()}, &pin); err == nil {
+	if err := foreign.Adopt(chain, Roots{Certificates: [][]byte{ca.Certificate()}}, &pin); err == nil {
 		t.Error("credentials take a certificate of another key")
 	}
-	must(t, again.Adopt(chain, [][]byte{ca.Certificate()}, &pin))
+	must(t, again.Adopt(chain, Roots{Certificates: [][]byte{ca.Certificate()}}, &pin))
 	second, err := again.Load()
 	must(t, err)
 	reopened, err := Open(dir)

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// caLifetime is that of an authority. It has one key for as long.
-	caLifetime = 10 * 365 * 24 * time.Hour
+	// Lifetime is that of an authority, which has one key for as long. It is to be
+	// replaced at two thirds.
+	Lifetime = 10 * 365 * 24 * time.Hour
 
 	// skew is how far back certificates are valid, for clocks that differ.
 	skew = 5 * time.Minute
@@ -45,8 +46,8 @@ func NewInstance() string {
 // it.
 func TrustDomain(cluster string) string { return cluster + ".raft.internal" }
 
-// NewCA makes the authority of an instance of a cluster.
-func NewCA(cluster, instance string) (*CA, error) {
+// NewCA makes an authority for an instance of a cluster.
+func NewCA(cluster, instance string, lifetime time.Duration) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func NewCA(cluster, instance string) (*CA, error) {
 		SerialNumber:          newSerial(),
 		Subject:               pkix.Name{CommonName: "spire-raft " + instance, Organization: []string{cluster}},
 		NotBefore:             time.Now().Add(-skew),
-		NotAfter:              time.Now().Add(caLifetime),
+		NotAfter:              time.Now().Add(lifetime),
 		KeyUsage:              x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
@@ -157,6 +158,29 @@ func newSerial() *big.Int {
 // Pin is the SHA-256 of an authority's public key, as SubjectPublicKeyInfo.
 type Pin [sha256.Size]byte
 
+// String returns the pin in hex.
+func (p Pin) String() string { return hex.EncodeToString(p[:]) }
+
+// PinOf returns the pin of the authority with this certificate, as DER.
+func PinOf(certificate []byte) (Pin, error) {
+	cert, err := x509.ParseCertificate(certificate)
+	if err != nil {
+		return Pin{}, fmt.Errorf("certificate of the authority: %w", err)
+	}
+	return pinOf(cert), nil
+}
+
+// RotationDue is when the authority with this certificate, as DER, is to be
+// replaced by another one.
+func RotationDue(certificate []byte) (time.Time, error) {
+	cert, err := x509.ParseCertificate(certificate)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("certificate of the authority: %w", err)
+	}
+	issued := cert.NotBefore.Add(skew)
+	return issued.Add(cert.NotAfter.Sub(issued) * 2 / 3), nil
+}
+
 func pinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 
 // Check returns nil where chain, leaf first, is of a node of the cluster that
@@ -172,7 +196,7 @@ func (p Pin) Check(chain []*x509.Certificate, cluster string) error {
 		}
 	}
 	if !pinned {
-		return fmt.Errorf("%w: it is not of the authority that the join token pins", transport.ErrUntrusted)
+		return fmt.Errorf("%w: it is not of the authority that the join token pins; if that was replaced since, make a new token", transport.ErrUntrusted)
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	if err != nil {

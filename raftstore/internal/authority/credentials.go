@@ -1,12 +1,14 @@
 package authority
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +39,20 @@ type file struct {
 	Chain  [][]byte `json:"chain"` // leaf first
 	Roots  [][]byte `json:"roots"`
 
+	// RootsIndex is that of the log entry that the roots are those of, see Roots.
+	RootsIndex uint64 `json:"roots_index,omitempty"`
+
 	Founding *Founding `json:"founding,omitempty"`
+}
+
+// Roots are the authorities that a cluster trusts.
+type Roots struct {
+	Certificates [][]byte // as DER
+
+	// Index is that of the log entry that changed them last, 0 before any has. A
+	// node may be told its roots before it has applied that entry, and lose the
+	// entry, not the roots, in a crash: older ones are not for it any more.
+	Index uint64
 }
 
 // Credentials are a node's key and what it was given for it. They live in a
@@ -49,6 +64,7 @@ type Credentials struct {
 	mu      sync.Mutex // guards the fields below
 	content file
 	bundle  *transport.Bundle
+	roots   []*x509.Certificate // of bundle
 }
 
 // Open returns the credentials in a data directory. Where there are none the
@@ -67,7 +83,7 @@ func Open(dir string) (*Credentials, error) {
 		return nil, fmt.Errorf("%s: %w: it has a valid checksum but no key", c.path, store.ErrCorrupt)
 	}
 	c.key = private
-	if c.bundle, err = bundleOf(c.key, c.content.Chain, c.content.Roots); err != nil {
+	if err = c.use(c.content.Chain, c.content.Roots); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", c.path, store.ErrCorrupt, err)
 	}
 	return c, nil
@@ -80,7 +96,7 @@ func New(dir string, id transport.Identity, lifetime time.Duration) (*Credential
 	if err != nil {
 		return nil, err
 	}
-	ca, err := NewCA(id.Cluster, "alone")
+	ca, err := NewCA(id.Cluster, "alone", Lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -88,13 +104,13 @@ func New(dir string, id transport.Identity, lifetime time.Duration) (*Credential
 }
 
 // Found returns the credentials of the first node of a cluster, with the
-// authority that it has made.
-func Found(dir string, l Leaf) (*Credentials, error) {
+// authority that it has made, which lives for so long.
+func Found(dir string, l Leaf, lifetime time.Duration) (*Credentials, error) {
 	c, err := newCredentials(dir)
 	if err != nil {
 		return nil, err
 	}
-	ca, err := NewCA(l.Identity.Cluster, l.Instance)
+	ca, err := NewCA(l.Identity.Cluster, l.Instance, lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -170,57 +186,134 @@ func (c *Credentials) Save() error {
 }
 
 // Adopt takes a chain for the key, and the roots to check others with, and
-// saves them. Where they don't fit nothing changes. A pin must be that of all
-// roots.
-func (c *Credentials) Adopt(chain, roots [][]byte, pin *Pin) error {
-	for _, der := range roots {
-		cert, err := x509.ParseCertificate(der)
+// saves them. Where they don't fit nothing changes. A pin must be that of one of
+// the roots: whoever shows that one may name others, which are to follow it or
+// have gone before.
+func (c *Credentials) Adopt(chain [][]byte, roots Roots, pin *Pin) error {
+	pinned := pin == nil
+	for _, der := range roots.Certificates {
+		p, err := PinOf(der)
 		if err != nil {
-			return fmt.Errorf("root: %w", err)
+			return err
 		}
-		if pin != nil && pinOf(cert) != *pin {
-			return fmt.Errorf("%w: a root is not the authority that the join token pins", transport.ErrUntrusted)
-		}
+		pinned = pinned || p == *pin
 	}
-	if err := c.use(chain, roots); err != nil {
-		return err
+	if !pinned {
+		return fmt.Errorf("%w: no root is the authority that the join token pins; if that was replaced since, make a new token", transport.ErrUntrusted)
 	}
-	return c.Founded() // by another node: what this one would have founded is given up
+	return c.replace(func(f *file) {
+		f.Chain, f.Roots, f.RootsIndex = chain, roots.Certificates, roots.Index
+		f.Founding = nil // by another node: what this one would have founded is given up
+	})
 }
 
-// use makes chain and roots what Load returns.
-func (c *Credentials) use(chain, roots [][]byte) error {
-	bundle, err := bundleOf(c.key, chain, roots)
+// Renew takes a chain for the key, of one of the roots, and saves it.
+func (c *Credentials) Renew(chain [][]byte) error {
+	return c.replace(func(f *file) { f.Chain = chain })
+}
+
+// Trust takes the roots to check others with, and saves them. It does nothing
+// where they are older, or the same.
+func (c *Credentials) Trust(roots Roots) error {
+	c.mu.Lock()
+	known := roots.Index < c.content.RootsIndex || roots.Index == c.content.RootsIndex && slices.EqualFunc(c.content.Roots, roots.Certificates, bytes.Equal)
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	return c.replace(func(f *file) { f.Roots, f.RootsIndex = roots.Certificates, roots.Index })
+}
+
+// TrustIndex is the Index of the roots.
+func (c *Credentials) TrustIndex() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.content.RootsIndex
+}
+
+// Trusts tells whether an authority is one of the roots, on disk too.
+func (c *Credentials) Trusts(p Pin) bool {
+	return slices.Contains(c.Roots(), p)
+}
+
+// Roots are the pins of the roots.
+func (c *Credentials) Roots() []Pin {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pins := make([]Pin, len(c.roots))
+	for i, cert := range c.roots {
+		pins[i] = pinOf(cert)
+	}
+	return pins
+}
+
+// Issuer is the pin of the authority that has issued the certificate. It is zero
+// where that is no root any more.
+func (c *Credentials) Issuer() Pin {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := issuer(c.bundle.Certificate.Leaf, c.roots); i >= 0 {
+		return pinOf(c.roots[i])
+	}
+	return Pin{}
+}
+
+// replace saves what change makes of the credentials, and then makes it what Load
+// returns. change must not write to what the slices of a file have.
+func (c *Credentials) replace(change func(*file)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.content
+	change(&next)
+	bundle, roots, err := bundleOf(c.key, next.Chain, next.Roots)
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.bundle, c.content.Chain, c.content.Roots = bundle, chain, roots
+	if !slices.EqualFunc(next.Chain, c.content.Chain, bytes.Equal) && issuer(bundle.Certificate.Leaf, roots) < 0 {
+		return fmt.Errorf("%w: the new certificate is of none of the roots", transport.ErrUntrusted)
+	}
+	if err := sealedfile.Write(c.path, next); err != nil {
+		return err
+	}
+	c.content, c.bundle, c.roots = next, bundle, roots
 	return nil
 }
 
-func bundleOf(key *ecdsa.PrivateKey, chain, roots [][]byte) (*transport.Bundle, error) {
+// issuer is the place of the root that has signed leaf, -1 if none has.
+func issuer(leaf *x509.Certificate, roots []*x509.Certificate) int {
+	return slices.IndexFunc(roots, func(root *x509.Certificate) bool { return leaf.CheckSignatureFrom(root) == nil })
+}
+
+// use makes chain and roots what Load returns, without saving them.
+func (c *Credentials) use(chain, roots [][]byte) (err error) {
+	c.content.Chain, c.content.Roots = chain, roots
+	c.bundle, c.roots, err = bundleOf(c.key, chain, roots)
+	return err
+}
+
+func bundleOf(key *ecdsa.PrivateKey, chain, roots [][]byte) (*transport.Bundle, []*x509.Certificate, error) {
 	if len(chain) == 0 || len(roots) == 0 {
-		return nil, errors.New("there is no certificate, or no root")
+		return nil, nil, errors.New("there is no certificate, or no root")
 	}
 	leaf, err := x509.ParseCertificate(chain[0])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !key.PublicKey.Equal(leaf.PublicKey) {
-		return nil, errors.New("the certificate is of another key")
+		return nil, nil, errors.New("the certificate is of another key")
 	}
 	pool := x509.NewCertPool()
+	var parsed []*x509.Certificate
 	for _, der := range roots {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		pool.AddCert(cert)
+		parsed = append(parsed, cert)
 	}
 	return &transport.Bundle{
 		Certificate: tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf},
 		Roots:       pool,
-	}, nil
+	}, parsed, nil
 }

@@ -24,9 +24,9 @@ type Token struct {
 	Secret [32]byte
 }
 
-// NewToken returns a token with a random secret.
-func NewToken(cluster string, pin *Pin) Token {
-	t := Token{Cluster: cluster, Pin: pin}
+// NewToken returns a token with a random secret, and no pin yet.
+func NewToken(cluster string) Token {
+	t := Token{Cluster: cluster}
 	_, _ = rand.Read(t.Secret[:]) // never fails, see its documentation
 	return t
 }
