@@ -15,6 +15,9 @@ const (
 	// encounterPause is the time between two reports of one node of another life.
 	encounterPause = time.Minute
 
+	// encounterRetryWait is the same where it is not known yet what to report.
+	encounterRetryWait = time.Second
+
 	// encountersMax bounds the nodes that are remembered for that.
 	encountersMax = 64
 
@@ -45,6 +48,13 @@ func (e *encounters) begin(node string) bool {
 	return true
 }
 
+// retry lets a node about which nothing was found out be asked again soon.
+func (e *encounters) retry(node string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.met[node] = time.Now().Add(encounterRetryWait - encounterPause)
+}
+
 // isOther tells whether somebody tells of another life of this cluster.
 func (n *Node) isOther(told *peerv1.Life) bool {
 	own := n.instance()
@@ -64,8 +74,11 @@ func (n *Node) meetOther(node, instance string) {
 		defer cancel()
 		told := &peerv1.Life{ClusterId: n.id.ClusterID, NodeId: node, Instance: instance}
 		if address, ok := n.address(node); ok {
-			if resp, err := n.sayHello(ctx, address); err == nil {
+			resp, err := n.sayHello(ctx, address)
+			if err == nil {
 				told = resp.GetLife()
+			} else if instance == "" {
+				n.encounters.retry(node)
 			}
 		}
 		if n.isOther(told) {
