@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spire-raft/spire-raft/internal/boltfile"
@@ -198,10 +197,10 @@ func (m *Machine) commit(work []workEntry, results [][]Result) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	defer tx.end()
 	hashes := make([]indexHash, 0, len(work))
 	err = boltfile.Guard("apply", func() error {
-		b, err := newBatch(tx, [layersMax]*layer{m.active, m.frozen}, m.state, m.scratch)
+		b, err := newBatch(tx.Tx, [layersMax]*layer{m.active, m.frozen}, m.state, m.scratch)
 		if err != nil {
 			return err
 		}

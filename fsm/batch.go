@@ -67,38 +67,41 @@ func (b *batch) forget(id bucketID, key, old []byte) {
 
 // putPair stores a pair. A nil value is an empty one. It keeps key.
 func (b *batch) putPair(key, value []byte, rev store.Revision) error {
-	if _, err := b.forgetPair(key); err != nil {
+	old, err := b.forgetPair(key)
+	if err != nil {
 		return err
 	}
 	record := appendKV(b.scratch.arena.take(kvHeadBytes+len(value)), key, rev, value)
 	d := b.scratch.hasher.record(key, record[sealBytes:12], value)
 	b.state.sums[bucketKV].add(&d)
-	b.layer.put(bucketKV, key, record)
+	b.layer.replace(bucketKV, key, record, len(old))
 	return nil
 }
 
 // removePair deletes a pair and tells whether its key was there. It keeps key.
 func (b *batch) removePair(key []byte) (bool, error) {
-	found, err := b.forgetPair(key)
-	if err != nil || !found {
+	old, err := b.forgetPair(key)
+	if err != nil || old == nil {
 		return false, err
 	}
-	b.layer.put(bucketKV, key, nil)
+	b.layer.replace(bucketKV, key, nil, len(old))
 	return true, nil
 }
 
-func (b *batch) forgetPair(key []byte) (found bool, err error) {
-	record, err := b.buckets[bucketKV].find(key)
+// forgetPair takes a pair off the sums, and returns its record, nil where there
+// is none.
+func (b *batch) forgetPair(key []byte) (record []byte, err error) {
+	record, err = b.buckets[bucketKV].find(key)
 	if err != nil || record == nil {
-		return false, err
+		return nil, err
 	}
 	_, value, err := openKV(key, record)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	d := b.scratch.hasher.record(key, record[sealBytes:12], value)
 	b.state.sums[bucketKV].sub(&d)
-	return true, nil
+	return record, nil
 }
 
 // modRevision returns the revision that put key, 0 if it is absent.

@@ -32,8 +32,10 @@ const (
 // database is an open state.db. Views keep it open by references, so that an
 // install can replace it under them.
 type database struct {
-	bolt *bbolt.DB
-	refs atomic.Int64
+	bolt  *bbolt.DB
+	refs  atomic.Int64
+	epoch atomic.Pointer[epoch] // of transactions that begin now
+	space space
 
 	// closed is called when the last reference is gone and bolt is closed.
 	closed func(error)
@@ -52,15 +54,6 @@ func (d *database) view(what string, fn func(*bbolt.Tx) error) error {
 	return boltfile.Guard(what, func() error { return d.bolt.View(fn) })
 }
 
-// begin begins a read transaction.
-func (d *database) begin() (tx *bbolt.Tx, err error) {
-	err = boltfile.Guard("begin", func() error {
-		tx, err = d.bolt.Begin(false)
-		return err
-	})
-	return tx, err
-}
-
 // writer writes to a database. It is an interface for tests of disks that fail.
 type writer interface {
 	// update runs fn in a transaction, commits and syncs it. After an error it
@@ -70,7 +63,17 @@ type writer interface {
 
 // update implements [writer].
 func (d *database) update(fn func(*bbolt.Tx) error) error {
-	return boltfile.Guard("write", func() error { return d.bolt.Update(fn) })
+	return boltfile.Guard("write", func() error {
+		var stats bbolt.TxStats
+		err := d.bolt.Update(func(tx *bbolt.Tx) error {
+			tx.OnCommit(func() { stats = tx.Stats() })
+			return fn(tx)
+		})
+		if err == nil {
+			d.wrote(uint64(stats.PageAlloc))
+		}
+		return err
+	})
 }
 
 // createDatabase makes a database without entries at path. It either exists in
@@ -133,6 +136,8 @@ func openDatabase(path string, opts *Options) (*database, state, error) {
 		return nil, state{}, err
 	}
 	db := &database{bolt: bolt}
+	db.epoch.Store(new(epoch))
+	db.space.largest = img.largest
 	s, err := db.load(opts.ClusterID, img)
 	if err != nil {
 		return nil, state{}, errors.Join(err, boltfile.Guard("close", bolt.Close))

@@ -60,6 +60,7 @@ func (m *Machine) thaw(written *version, ok bool) {
 	defer m.applyMu.Unlock()
 	if ok {
 		m.durable.Store(written.state.index)
+		m.db.space.largest = max(m.db.space.largest, m.frozen.largest)
 		m.frozen = nil
 		m.generation++
 		m.publish()

@@ -12,6 +12,7 @@ import (
 // image is what a walk over a database file finds in it.
 type image struct {
 	records [bucketCount]uint64
+	largest uint64 // bytes of the largest record, with its key
 
 	// recordErr is the first error in a record. The walk goes on, since the
 	// format that the records are in may be a later one.
@@ -44,6 +45,7 @@ func (i *image) bucket(name []byte) (record func(key, value []byte)) {
 	}
 	return func(key, value []byte) {
 		i.records[id]++
+		i.largest = max(i.largest, uint64(len(key)+len(value)))
 		i.note(verifyRecord(id, key, value))
 	}
 }

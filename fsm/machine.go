@@ -91,6 +91,7 @@ type Machine struct {
 	scratch    *scratch
 
 	durable    atomic.Uint64  // the applied index of the file
+	reusable   atomic.Uint64  // what Reusable has returned last
 	background sync.WaitGroup // of flushing
 
 	hashes hashRing
@@ -196,6 +197,7 @@ func (m *Machine) use(db *database, s state) {
 	m.active, m.frozen = newLayer(), nil
 	m.generation++
 	m.durable.Store(s.index)
+	m.reusable.Store(0)
 	m.hashes.reset(s.index, s.hash())
 	m.publish()
 	m.moved.Broadcast()

@@ -8,7 +8,6 @@ import (
 	"hash"
 	"io"
 
-	"go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spire-raft/spire-raft/internal/boltfile"
@@ -32,7 +31,7 @@ const (
 // holds a transaction open: close it soon.
 type Snapshot struct {
 	db            *database
-	tx            *bbolt.Tx
+	tx            readTx
 	position      Position
 	configuration []byte
 	header        []byte
@@ -64,7 +63,7 @@ func (m *Machine) Snapshot() (*Snapshot, error) {
 // prepare describes what the transaction sees: the state of the file, which is
 // that of a version of its own.
 func (s *Snapshot) prepare(clusterID string) error {
-	state, err := loadState(s.tx)
+	state, err := loadState(s.tx.Tx)
 	if err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 
 // Close releases the snapshot. It is called once.
 func (s *Snapshot) Close() {
-	_ = s.tx.Rollback() // as in View.Close
+	s.tx.end()
 	s.db.release()
 }
 

@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"go.etcd.io/bbolt"
-
 	"github.com/spire-raft/spire-raft/internal/boltfile"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/store/txn"
@@ -17,7 +15,7 @@ var _ txn.Snapshot = (*View)(nil)
 // don't keep it for long.
 type View struct {
 	*version
-	tx      *bbolt.Tx
+	tx      readTx
 	buckets [bucketConfiguration]bucket // opened when they are needed
 }
 
@@ -44,8 +42,7 @@ func (m *Machine) View() (*View, error) {
 
 // Close implements [txn.Snapshot]. It is called once.
 func (v *View) Close() {
-	// A read transaction's Rollback fails only where it was rolled back before.
-	_ = v.tx.Rollback()
+	v.tx.end()
 	v.db.release()
 }
 
@@ -59,7 +56,7 @@ func (v *View) bucket(id bucketID) (*bucket, error) {
 	b := &v.buckets[id]
 	if b.file.cursor == nil {
 		var err error
-		if *b, err = openBucket(v.tx, id, v.layers); err != nil {
+		if *b, err = openBucket(v.tx.Tx, id, v.layers); err != nil {
 			return nil, err
 		}
 	}

@@ -56,6 +56,7 @@ func TestValidate_AddressesThatNobodyReaches(t *testing.T) {
 // TestOpen_OnAVolumeOfAGroup opens what Kubernetes makes of a directory at each
 // mount of a volume with an fsGroup. Others than the group stay out.
 func TestOpen_OnAVolumeOfAGroup(t *testing.T) {
+	t.Parallel()
 	c, cfg := stopped(t)
 	mount := func(others fs.FileMode) {
 		must(t, filepath.WalkDir(cfg.Dir, func(path string, d fs.DirEntry, err error) error {

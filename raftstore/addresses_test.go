@@ -135,6 +135,7 @@ func TestAddresses_HearsayIsLookedInto(t *testing.T) {
 // TestAddresses_TwoOfThreeMoved: two servers come back at new addresses, one
 // after the other, and each only finds the third. It knows where both are.
 func TestAddresses_TwoOfThreeMoved(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	for i := range c.configs {
 		c.configs[i].Bootstrap, c.configs[i].Join = false, nil
@@ -157,6 +158,7 @@ func TestAddresses_TwoOfThreeMoved(t *testing.T) {
 // TestAddresses_OfReplacedServersAreForgotten: as many servers were replaced as
 // the book has places. The next one is found all the same.
 func TestAddresses_OfReplacedServersAreForgotten(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	must(t, c.nodes[0].Close())
 	replaced := map[string]string{}

@@ -49,7 +49,7 @@ func (n *Node) authorize(kind transport.Kind, peer transport.PeerInfo) error {
 		return nil
 	}
 	if err := n.notRemoved(peer.Node); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", transport.ErrRemovedPeer, err)
 	}
 	if err := n.sameLife(peer); err != nil {
 		return err

@@ -99,6 +99,7 @@ func (c *cluster) admitted(node string) *transport.Transport {
 // TestAdmission_StrangersAreRefused: a certificate of the cluster alone opens no
 // stream on which anything is believed, and asking again doesn't help.
 func TestAdmission_StrangersAreRefused(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	evil := c.intruder("evil")
 	again := time.NewTicker(100 * time.Millisecond)
@@ -152,6 +153,7 @@ func TestAdmission_RemovalCutsStreams(t *testing.T) {
 // TestAdmission_MembersVouch: any member tells another one who is a member, and
 // says no of anybody else.
 func TestAdmission_MembersVouch(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	member := c.admitted("node-9")
 	for _, n := range c.nodes {
@@ -168,6 +170,7 @@ func TestAdmission_MembersVouch(t *testing.T) {
 // TestPropose_IsForTransactions: what changes the cluster goes through its own
 // method, with the checks there, whoever asks.
 func TestPropose_IsForTransactions(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	member := c.admitted("node-9")
 	leader := c.nodes[c.leader()].Status().NodeID
@@ -194,6 +197,7 @@ func TestPropose_IsForTransactions(t *testing.T) {
 // TestRequests_AreBoundedBeforeTheyAreDecoded: a probe of empty members takes
 // many times its length once it is decoded.
 func TestRequests_AreBoundedBeforeTheyAreDecoded(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	member := c.admitted("node-9")
 	for _, tc := range []struct {

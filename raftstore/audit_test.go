@@ -92,6 +92,7 @@ func (l *auditLines) wantOne(t *testing.T, event, server, node string, attrs map
 // TestAudit_OneLineForEachChangeOnItsLeader lets a cluster live: who asked, from
 // where, with which token, is told once, by the leader.
 func TestAudit_OneLineForEachChangeOnItsLeader(t *testing.T) {
+	t.Parallel()
 	var audit auditLines
 	regs := make(map[string]*prometheus.Registry)
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {
@@ -150,6 +151,7 @@ func TestAudit_OneLineForEachChangeOnItsLeader(t *testing.T) {
 }
 
 func TestAudit_Renewals(t *testing.T) {
+	t.Parallel()
 	var audit auditLines
 	c := startCluster(t, 2, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
@@ -185,6 +187,7 @@ func TestAudit_Renewals(t *testing.T) {
 // TestAudit_StrangersCantFloodTheLog: a source that is refused again and again
 // gets a few lines, and what was left out is counted.
 func TestAudit_StrangersCantFloodTheLog(t *testing.T) {
+	t.Parallel()
 	var l raftstore.RefusalLines
 	now := time.Unix(1_000_000, 0)
 	written := 0

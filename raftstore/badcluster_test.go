@@ -50,6 +50,7 @@ var badCredentials = map[string]struct {
 var ownIdentity = transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: "node-1"}
 
 func TestOpen_RefusesCredentials(t *testing.T) {
+	t.Parallel()
 	for name, tc := range badCredentials {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
@@ -93,11 +94,13 @@ func mixed(t *testing.T, issuer, roots *devca.CA, id transport.Identity) transpo
 }
 
 func TestOpen_RefusesNodeWithoutCluster(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.openFails(c.config("node-1"), raftstore.ErrNotMember, "Bootstrap", "Join")
 }
 
 func TestInit_RefusesDirectoryOfAnotherClusterOrNode(t *testing.T) {
+	t.Parallel()
 	_, cfg := stopped(t)
 	before := filesOf(t, cfg.Dir)
 	for _, ids := range [][2]string{{otherCluster, "node-1"}, {clusterID, "node-2"}} {
@@ -119,6 +122,7 @@ func TestInit_RefusesDirectoryOfAnotherClusterOrNode(t *testing.T) {
 }
 
 func TestBootstrap_AgainIsANoOp(t *testing.T) {
+	t.Parallel()
 	c, cfg := stopped(t)
 	cfg.Bootstrap = true
 	n := c.mustOpen(cfg)
@@ -130,6 +134,7 @@ func TestBootstrap_AgainIsANoOp(t *testing.T) {
 
 // TestBootstrap_NeedsNoTimeout has a timeout that the test could not wait for.
 func TestBootstrap_NeedsNoTimeout(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	cfg := c.config("node-1")
 	cfg.Bootstrap = true
@@ -140,6 +145,7 @@ func TestBootstrap_NeedsNoTimeout(t *testing.T) {
 // TestBootstrap_RefusesNodeOfAnotherCluster would start a cluster with a node
 // of another one, under the name of either.
 func TestBootstrap_RefusesNodeOfAnotherCluster(t *testing.T) {
+	t.Parallel()
 	c, cfg := stopped(t)
 	if _, err := raftstore.Init(cfg.Dir, otherCluster, "node-1"); !errors.Is(err, raftstore.ErrMismatch) {
 		t.Errorf("Init: %v", err)
@@ -161,7 +167,7 @@ func TestBootstrap_RefusesNodeOfAnotherCluster(t *testing.T) {
 // startOther starts a node of another cluster under the authority of c.
 func (c *cluster) startOther() *raftstore.Node {
 	c.tb.Helper()
-	dir := filepath.Join(c.tb.TempDir(), "node-1")
+	dir := filepath.Join(dataDir(c.tb), "node-1")
 	if _, err := raftstore.Init(dir, otherCluster, "node-1"); err != nil {
 		c.tb.Fatal(err)
 	}
@@ -175,6 +181,7 @@ func (c *cluster) startOther() *raftstore.Node {
 const madeUp = "v2/" + clusterID + "//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 func TestJoin_Refuses(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	join := func(token string, through ...*raftstore.Node) *raftstore.JoinConfig {
 		if len(through) == 0 {
@@ -224,7 +231,7 @@ func TestJoin_Refuses(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &cluster{tb: t, ca: c.ca, dir: t.TempDir(), address: c.address, adjust: c.adjust}
+			c := &cluster{tb: t, ca: c.ca, dir: dataDir(t), address: c.address, adjust: c.adjust}
 			cfg := c.config("joiner")
 			cfg.Join = tc.join
 			c.openFails(cfg, tc.want, tc.mentions...)
@@ -244,6 +251,7 @@ func TestJoin_Refuses(t *testing.T) {
 }
 
 func TestJoin_RefusesWipedNode(t *testing.T) {
+	t.Parallel()
 	// The node at the address has lost its data and waits to be taken in itself.
 	c := newCluster(t)
 	nowhere, err := net.Listen("tcp", "127.0.0.1:0")

@@ -154,6 +154,7 @@ var badDirs = map[string]struct {
 }
 
 func TestOpen_RefusesDirectory(t *testing.T) {
+	t.Parallel()
 	for name, tc := range badDirs {
 		t.Run(name, func(t *testing.T) {
 			c, cfg := stopped(t)
@@ -168,6 +169,7 @@ func TestOpen_RefusesDirectory(t *testing.T) {
 // TestOpen_FindsItsLogAgain opens a node whose state was lost but whose log
 // goes back to the beginning.
 func TestOpen_FindsItsLogAgain(t *testing.T) {
+	t.Parallel()
 	c, cfg := stopped(t)
 	must(t, os.Remove(filepath.Join(cfg.Dir, "state.db")))
 	n := c.mustOpen(cfg)
@@ -178,6 +180,7 @@ func TestOpen_FindsItsLogAgain(t *testing.T) {
 }
 
 func TestOpen_RefusesStateOfAnotherCluster(t *testing.T) {
+	t.Parallel()
 	_, theirs := stopped(t)
 	c := newCluster(t)
 	cfg := c.config("node-1")
@@ -190,7 +193,7 @@ func TestOpen_RefusesStateOfAnotherCluster(t *testing.T) {
 	c.openFails(cfg, fsm.ErrOtherCluster, `"other"`, clusterID, "put back this server's own data")
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

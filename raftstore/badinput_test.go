@@ -102,6 +102,7 @@ func stopped(t *testing.T) (*cluster, raftstore.Config) {
 }
 
 func TestOpen_RefusesDirectoryInUse(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	cfg := c.configs[0]
 	cfg.ListenAddress = "127.0.0.1:0" // the port is not what is in use
@@ -149,6 +150,7 @@ func TestOpen_RefusesPortInUse(t *testing.T) {
 }
 
 func TestNoLeader_EndsWithTheDeadline(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	alone := c.follower()
 	n := c.nodes[alone]
@@ -195,6 +197,7 @@ func TestNoLeader_EndsWithTheDeadline(t *testing.T) {
 }
 
 func TestFullDisk_RefusesGrowthOnly(t *testing.T) {
+	t.Parallel()
 	var free atomic.Uint64
 	free.Store(1 << 40)
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {

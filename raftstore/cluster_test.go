@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -27,9 +30,27 @@ const (
 	waitMax = 30 * time.Second
 )
 
+// rapidChecks is how many sequences of operations a test of properties does here,
+// where three nodes carry out each, unless -rapid.checks says another number. On
+// one store it does a hundred.
+const rapidChecks = 40
+
+// defaults sets flags that the command line may set again.
+func defaults() {
+	for name, value := range map[string]int{
+		"test.parallel": testsBesides + runtime.GOMAXPROCS(0),
+		"rapid.checks":  rapidChecks,
+	} {
+		if err := flag.Set(name, strconv.Itoa(value)); err != nil {
+			panic(err)
+		}
+	}
+}
+
 // TestMain waits for every goroutine to end. One of memberlist's may wait for the
 // answer to a probe for seconds after its node is closed.
 func TestMain(m *testing.M) {
+	defaults()
 	code := m.Run()
 	for end := time.Now().Add(10 * time.Second); code == 0; {
 		err := goleak.Find()
@@ -64,7 +85,7 @@ func newCluster(tb testing.TB) *cluster {
 		tb.Fatal(err)
 	}
 	return &cluster{
-		tb: tb, ca: ca, dir: tb.TempDir(),
+		tb: tb, ca: ca, dir: dataDir(tb),
 		address: func(string) string { return "127.0.0.1:0" },
 		adjust:  func(*raftstore.Config) {},
 	}
@@ -73,7 +94,7 @@ func newCluster(tb testing.TB) *cluster {
 // startCluster returns a cluster of voters, whose first node leads.
 func startCluster(tb testing.TB, size int, adjust func(*raftstore.Config)) *cluster {
 	tb.Helper()
-	return startClusterIn(tb, tb.TempDir(), size, adjust)
+	return startClusterIn(tb, dataDir(tb), size, adjust)
 }
 
 // startClusterIn is startCluster with the data in dir.

@@ -193,21 +193,33 @@ type Timing struct {
 	FreshnessInterval time.Duration
 }
 
-// LogConfig bounds the replicated log on disk.
+// LogConfig bounds the replicated log on disk, in entries and in bytes: the bound
+// that is reached first counts. On a small disk fewer bytes are kept, a 16th of
+// what is free, and where less than twice the reserve is free none but the last 64
+// entries.
 type LogConfig struct {
 	// TrailingEntries are kept behind the applied state, so that a follower
-	// that lags by less needs no snapshot. Zero means 10,240.
+	// that lags by less needs no snapshot. At least 64; zero means 10,240.
 	TrailingEntries uint64
 
 	// CompactEntries more than that start a compaction. Zero means 8,192.
 	CompactEntries uint64
+
+	// TrailingBytes are what the trailing entries take at most, but for the last
+	// 64, which are kept whatever their size. A follower that receives the whole
+	// state must not fall behind by more meanwhile. Zero means 256 MiB.
+	TrailingBytes uint64
+
+	// CompactBytes more than that start a compaction. Zero means 64 MiB.
+	CompactBytes uint64
 }
 
 // DiskConfig says when a node's disk counts as full.
 type DiskConfig struct {
 	// ReserveBytes is the free space below which writes that add data are
 	// refused in the whole cluster with store.ErrNoSpace. Reads and deletes go
-	// on. Zero means 256 MiB.
+	// on. What the node's own files can take without getting larger counts as
+	// free: for log and state each up to half of the reserve. Zero means 256 MiB.
 	ReserveBytes uint64
 
 	// Free returns the free bytes of the file system that holds dir. Nil means
@@ -235,6 +247,8 @@ func (c Config) withDefaults() Config {
 	def(&c.gossipKeyWait, gossipKeyWait)
 	def(&c.Log.TrailingEntries, 10_240)
 	def(&c.Log.CompactEntries, 8_192)
+	def(&c.Log.TrailingBytes, 256<<20)
+	def(&c.Log.CompactBytes, 64<<20)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

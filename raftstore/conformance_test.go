@@ -32,8 +32,20 @@ func followersOnly(c *cluster) []int {
 	return []int{(l + 1) % 3, (l + 2) % 3}
 }
 
-func TestStore_ThroughTheLeader(t *testing.T) { storetest.Run(t, through(leaderOnly)) }
-func TestStore_ThroughFollowers(t *testing.T) { storetest.Run(t, through(followersOnly)) }
-func TestModel_ThroughAFollower(t *testing.T) { storetest.RunModel(t, through(followersOnly)) }
-func BenchmarkStore_Leader(b *testing.B)      { storetest.Benchmark(b, through(leaderOnly)) }
-func BenchmarkStore_Follower(b *testing.B)    { storetest.Benchmark(b, through(followersOnly)) }
+func TestStore_ThroughTheLeader(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, through(leaderOnly))
+}
+
+func TestStore_ThroughFollowers(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, through(followersOnly))
+}
+
+func TestModel_ThroughAFollower(t *testing.T) {
+	t.Parallel()
+	storetest.RunModel(t, through(followersOnly))
+}
+
+func BenchmarkStore_Leader(b *testing.B)   { storetest.Benchmark(b, through(leaderOnly)) }
+func BenchmarkStore_Follower(b *testing.B) { storetest.Benchmark(b, through(followersOnly)) }

@@ -24,6 +24,7 @@ var stored = bytes.Repeat([]byte("a value that is easy to find "), 10)
 // TestScrub_FindsDamage flips a bit of a value on the disk of one node while
 // nobody reads it.
 func TestScrub_FindsDamage(t *testing.T) {
+	t.Parallel()
 	regs := make(map[string]*prometheus.Registry)
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {
 		registries(regs)(cfg)
@@ -117,6 +118,7 @@ func flipStored(t *testing.T, path string) {
 // has another one stops itself and says why, whether it leads or not; the others
 // go on without an alarm.
 func TestDivergence_TheOddNodeStops(t *testing.T) {
+	t.Parallel()
 	for name, leads := range map[string]bool{"a follower": false, "the leader": true} {
 		t.Run(name, func(t *testing.T) {
 			regs := make(map[string]*prometheus.Registry)
@@ -159,6 +161,7 @@ func TestDivergence_TheOddNodeStops(t *testing.T) {
 // TestDivergence_IsReported has two voters with different states. Which of the
 // two is wrong is not known, so both go on, and the leader raises the alarm.
 func TestDivergence_IsReported(t *testing.T) {
+	t.Parallel()
 	regs := make(map[string]*prometheus.Registry)
 	c := startCluster(t, 2, registries(regs))
 	c.diverge(c.follower())

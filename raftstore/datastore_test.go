@@ -24,13 +24,7 @@ func dataStore(t *testing.T, pick func(c *cluster) []int, suite func(*testing.T,
 	c.converged()
 }
 
-func TestDataStore_ThroughTheLeader(t *testing.T) { dataStore(t, leaderOnly, datastoretest.Run) }
-func TestDataStore_ThroughFollowers(t *testing.T) { dataStore(t, followersOnly, datastoretest.Run) }
-
-func TestDataStore_CachedThroughTheLeader(t *testing.T) {
-	dataStore(t, leaderOnly, datastoretest.RunCached)
-}
-
 func TestDataStore_CachedThroughFollowers(t *testing.T) {
+	t.Parallel()
 	dataStore(t, followersOnly, datastoretest.RunCached)
 }

@@ -73,8 +73,7 @@ func (n *Node) paceElections(ctx context.Context) {
 		if slow := want > least; slow != (c.ElectionTimeout > least) {
 			n.log.Info("election timeout follows the log's disk", "slow", slow, "timeout", want)
 		}
-		c.ElectionTimeout = want
-		if err := n.raft.ReloadConfig(c); err != nil {
+		if err := n.reload.change(n.raft, func(c *raft.ReloadableConfig) { c.ElectionTimeout = want }); err != nil {
 			n.log.Warn("election timeout not changed", "timeout", want, "error", err)
 		}
 	})

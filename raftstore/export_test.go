@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 	"github.com/spire-raft/spire-raft/raftstore/internal/life"
@@ -186,4 +188,23 @@ func BodyBytesMax(method uint8) int {
 // AnswerBytesMax is the size of the largest answer that is decoded.
 func AnswerBytesMax(method uint8) int {
 	return sort.Search(1<<30, func(size int) bool { return checkAnswer(method, size) != nil }) - 1
+}
+
+// SignWord signs a word with the authority's key: what a member of the cluster
+// can do, and who has stolen that key.
+func (n *Node) SignWord(w *peerv1.Word) (*peerv1.WordRequest, error) {
+	a, _, err := n.authority()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := authority.OpenCA(a.Certificate, a.Key)
+	if err != nil {
+		return nil, err
+	}
+	word, err := proto.Marshal(w)
+	if err != nil {
+		return nil, err
+	}
+	signature, err := ca.SignWord(word)
+	return &peerv1.WordRequest{Word: word, Signature: signature}, err
 }

@@ -27,7 +27,8 @@ func (n *Node) openFiles(context.Context) (err error) {
 			return err
 		}
 	}
-	if err := n.checkLog(); err != nil {
+	verified, err := n.checkLog()
+	if err != nil {
 		return err
 	}
 	if !there {
@@ -35,7 +36,7 @@ func (n *Node) openFiles(context.Context) (err error) {
 			return err
 		}
 	}
-	n.logs, err = logstore.Open(logstore.Options{Path: n.logPath(), OnFailure: n.fail, Wrap: n.guardLog, Verified: true})
+	n.logs, err = logstore.Open(logstore.Options{Path: n.logPath(), OnFailure: n.fail, Wrap: n.guardLog, Verified: verified})
 	return err
 }
 
@@ -63,7 +64,8 @@ const lostCure = "remove this node from the cluster, delete the data directory a
 // of the state, or where entries are missing between the two: one of them was
 // replaced or lost. Of the entries it reads those that the state lacks and the
 // last one, which are those that raft reads when it starts. It changes nothing.
-func (n *Node) checkLog() (err error) {
+// verified is nil where there is no log yet.
+func (n *Node) checkLog() (verified *logstore.Store, err error) {
 	at := uint64(0)
 	if n.machine != nil {
 		at = n.machine.Position().Index
@@ -71,20 +73,20 @@ func (n *Node) checkLog() (err error) {
 	log, err := logstore.OpenReadOnly(n.logPath())
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && at == 0:
-		return nil // a new node
+		return nil, nil // a new node
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: the state is at index %d, but the log %s is lost, and with it whom this node voted for; %s",
+		return nil, fmt.Errorf("%w: the state is at index %d, but the log %s is lost, and with it whom this node voted for; %s",
 			store.ErrCorrupt, at, n.logPath(), lostCure)
 	case errors.Is(err, store.ErrCorrupt):
-		return fmt.Errorf("%w; %s", err, lostCure)
+		return nil, fmt.Errorf("%w; %s", err, lostCure)
 	case err != nil:
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	if err := checkEntries(log, at); err != nil {
-		return fmt.Errorf("%s: %w; %s", n.logPath(), err, lostCure)
+		return nil, fmt.Errorf("%s: %w; %s", n.logPath(), err, lostCure)
 	}
-	return n.checkLife(log)
+	return log, n.checkLife(log)
 }
 
 // checkEntries reads the term, the last entry, and all behind the index that the

@@ -128,6 +128,26 @@ func (n *Node) proposeHere(ctx context.Context, command []byte, grows bool) (fsm
 // diskReportAge is how old a peer's report of its disk may be to count.
 const diskReportAge = 10 * time.Second
 
+// logRoom and stateRoom are how many bytes log and state can take before their
+// files get larger. Nothing is known of files that are being opened.
+func (n *Node) logRoom() (uint64, error) {
+	select {
+	case <-n.started:
+		return n.logs.Reusable()
+	default:
+		return 0, nil
+	}
+}
+
+func (n *Node) stateRoom() (uint64, error) {
+	select {
+	case <-n.started:
+		return n.machine.Reusable()
+	default:
+		return 0, nil
+	}
+}
+
 // space returns ErrNoSpace where this node's disk, or a peer's, is too full.
 func (n *Node) space() error {
 	node := n.id.NodeID

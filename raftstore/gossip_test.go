@@ -178,7 +178,7 @@ func TestBootstrap_RefusesWhereTheClusterExists(t *testing.T) {
 		t.Fatal(err)
 	}
 	survivor := c.nodes[1]
-	c.dir = t.TempDir()
+	c.dir = dataDir(t)
 	cfg := c.config("node-1") // on a new disk
 	cfg.Bootstrap = true
 	cfg.Gossip.Key = c.configs[1].Gossip.Key

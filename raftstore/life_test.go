@@ -16,6 +16,7 @@ import (
 // TestAdmission_ClaimsMustBeThoseOfTheMember has a member, with its own
 // certificate, show another life of the cluster, none, or another disk.
 func TestAdmission_ClaimsMustBeThoseOfTheMember(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	member := c.admitted("node-9")
 	right := c.nodes[0].Claim()
@@ -47,6 +48,7 @@ func TestAdmission_ClaimsMustBeThoseOfTheMember(t *testing.T) {
 // TestLife_SurvivesAndIsTheSameEverywhere: a node that joins has the instance on
 // disk, and keeps it.
 func TestLife_SurvivesAndIsTheSameEverywhere(t *testing.T) {
+	t.Parallel()
 	for name, adjust := range map[string]func(*raftstore.Config){"certificates from elsewhere": nil, "own authority": ownAuthority} {
 		t.Run(name, func(t *testing.T) {
 			c := startCluster(t, 2, adjust)
@@ -132,6 +134,7 @@ func (c *cluster) wantKeys(place int, prefix string, want int) {
 // TestOpen_RefusesFilesOfTwoLives exchanges single files of a directory for those
 // of another life of the same node.
 func TestOpen_RefusesFilesOfTwoLives(t *testing.T) {
+	t.Parallel()
 	_, other := stopped(t)
 	for _, name := range []string{"life.json", "state.db", "raft.db"} {
 		c, cfg := stopped(t)

@@ -51,7 +51,8 @@ func (n *Node) guardLog(b logstore.Backend) logstore.Backend {
 // the log whenever it stores some.
 type commitMarks struct {
 	*logstore.Store
-	raft atomic.Pointer[raft.Raft] // nil until raft runs
+	raft   atomic.Pointer[raft.Raft] // nil until raft runs
+	before func([]*raft.Log)         // is told what is about to be stored
 }
 
 // StoreLog implements [raft.LogStore].
@@ -62,5 +63,6 @@ func (m *commitMarks) StoreLogs(logs []*raft.Log) error {
 	if r := m.raft.Load(); r != nil {
 		m.MarkCommitted(r.CommitIndex())
 	}
+	m.before(logs)
 	return m.Store.StoreLogs(logs)
 }

@@ -22,6 +22,7 @@ const (
 // TestRemoveServer_BarsWhoeverItIs: an id can be barred before its node ever
 // came, from any node, and again.
 func TestRemoveServer_BarsWhoeverItIs(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	for range 2 {
 		for _, n := range c.nodes {
@@ -39,6 +40,7 @@ func TestRemoveServer_BarsWhoeverItIs(t *testing.T) {
 }
 
 func TestRemoveServer_RefusesWhatIsNoID(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	for _, id := range []string{"", "..", "Node-1", "a/b", strings.Repeat("x", 129)} {
 		for _, n := range c.nodes {

@@ -54,6 +54,7 @@ func registries(into map[string]*prometheus.Registry) func(*raftstore.Config) {
 }
 
 func TestMetrics_TellWhatANodeDoes(t *testing.T) {
+	t.Parallel()
 	regs := make(map[string]*prometheus.Registry)
 	c := startCluster(t, 2, registries(regs))
 	leader := c.leader()
@@ -152,6 +153,7 @@ func commitWithConflict(c *cluster, n *raftstore.Node) {
 // numbers would be mixed up with the first one's, and opened with a registry of
 // its own.
 func TestMetrics_OneRegistryForTwoNodes(t *testing.T) {
+	t.Parallel()
 	regs := make(map[string]*prometheus.Registry)
 	c := startCluster(t, 1, registries(regs))
 	before := slices.Sorted(maps.Keys(gathered(t, regs["node-1"])))
@@ -176,6 +178,7 @@ func TestMetrics_OneRegistryForTwoNodes(t *testing.T) {
 }
 
 func TestMetrics_GoneAfterClose(t *testing.T) {
+	t.Parallel()
 	regs := make(map[string]*prometheus.Registry)
 	c := startCluster(t, 1, registries(regs))
 	if err := c.nodes[0].Close(); err != nil {

@@ -54,6 +54,7 @@ type Node struct {
 	logs       *logstore.Store
 	writeTimes writeTimes    // of logs
 	entries    raft.LogStore // logs, with its end in memory
+	snapshots  *snapshotStore
 	raftNet    *raftnet.Transport
 	raft       *raft.Raft
 	proposer   *proposer
@@ -88,6 +89,9 @@ type Node struct {
 	instanceTold string        // by gossip; belongs to followState
 
 	handingOver atomic.Int32 // calls of TransferLeadership under way
+
+	logGrew chan struct{} // asks compactLog to look
+	reload  reload        // of raft's configuration
 
 	notify   chan bool             // raft's news of this node's leadership
 	observed chan raft.Observation // raft's news of other leaders

@@ -7,6 +7,7 @@ import (
 )
 
 func TestCluster_WriteOnOneReadOnAll(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	for i, n := range c.nodes {
 		key := []byte{'k', byte('0' + i)}

@@ -63,6 +63,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		observed: make(chan raft.Observation, 16),
 		started:  make(chan struct{}),
 		changes:  make(chan struct{}, 1),
+		logGrew:  make(chan struct{}, 1),
 		stopping: make(chan struct{}, 1),
 		rotation: rotation{renew: make(chan struct{}, 1)},
 		decoding: make(chan struct{}, decodingMax),
@@ -132,6 +133,8 @@ func (n *Node) claimDir(context.Context) (err error) {
 		Dir:          dir,
 		ReserveBytes: n.cfg.Disk.ReserveBytes,
 		Free:         n.cfg.Disk.Free,
+		Files:        []func() (uint64, error){n.logRoom, n.stateRoom},
+		OnChange:     func(bool, uint64) { n.compactSoon() },
 		Log:          n.log,
 	})
 	return err
@@ -223,14 +226,14 @@ func configuredKey(g *GossipConfig) []byte {
 // startRaft starts raft and everything that serves it.
 func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
-	snapshots := newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
+	n.snapshots = newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = n.newRaftTransport()
-	marks := &commitMarks{Store: n.logs}
+	marks := &commitMarks{Store: n.logs, before: n.appended}
 	n.entries, err = raft.NewLogCache(logCacheEntries, marks)
 	if err != nil {
 		return err
 	}
-	n.raft, err = newRaft(n.raftConfig(log), n.machine, n.entries, n.logs, snapshots, n.raftNet)
+	n.raft, err = newRaft(n.raftConfig(log), n.machine, n.entries, n.logs, n.snapshots, n.raftNet)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), n.raftNet.Close())
 	}

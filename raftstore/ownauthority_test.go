@@ -61,6 +61,7 @@ func TestOwnAuthority_ClusterFormsAndComesBack(t *testing.T) {
 }
 
 func TestOwnAuthority_TokensAdmitOneNode(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, ownAuthority)
 	bound, err := c.nodes[0].CreateJoinTokenFor(c.ctx(), "node-2", time.Hour)
 	must(t, err)
@@ -69,7 +70,7 @@ func TestOwnAuthority_TokensAdmitOneNode(t *testing.T) {
 	c.openFails(c.joinWith("node-3", bound), raftstore.ErrToken, "another node")
 
 	// Without its disk a node is nobody, whatever its name.
-	elsewhere := &cluster{tb: t, ca: c.ca, dir: t.TempDir(), address: c.address, adjust: c.adjust, nodes: c.nodes}
+	elsewhere := &cluster{tb: t, ca: c.ca, dir: dataDir(t), address: c.address, adjust: c.adjust, nodes: c.nodes}
 	wiped := elsewhere.joinWith("node-2", c.token())
 	c.openFails(wiped, raftstore.ErrAlreadyMember, "remove it first")
 
@@ -82,11 +83,13 @@ func TestOwnAuthority_TokensAdmitOneNode(t *testing.T) {
 }
 
 func TestOwnAuthority_RefusesTokenOfAnotherClusterOfTheName(t *testing.T) {
+	t.Parallel()
 	c, other := startCluster(t, 1, ownAuthority), startCluster(t, 1, ownAuthority)
 	c.openFails(c.joinWith("node-2", other.token()), transport.ErrUntrusted, "authority")
 }
 
 func TestJoinTokens_AreListedAndRevoked(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, ownAuthority)
 	token, err := c.nodes[1].CreateJoinTokenFor(c.ctx(), "node-3", time.Hour)
 	must(t, err)
@@ -117,6 +120,7 @@ func TestJoinTokens_AreListedAndRevoked(t *testing.T) {
 
 // A stranger at the address, whatever certificate it shows, gets no secret.
 func TestJoin_SendsTokenToThePinnedAuthorityOnly(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, ownAuthority)
 	fake, received := listenAsNode(t, c)
 	cfg := c.joinWith("node-2", c.token())
@@ -155,6 +159,7 @@ func listenAsNode(t *testing.T, c *cluster) (address string, received <-chan int
 }
 
 func TestJoin_BadTokensAreLimitedAndCostNothing(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, ownAuthority)
 	good := c.token()
 	pin := strings.Split(good, "/")[2]
@@ -192,6 +197,7 @@ func (u untilText) Write(line []byte) (int, error) {
 }
 
 func TestOwnAuthority_CertificatesAreRenewed(t *testing.T) {
+	t.Parallel()
 	const life = 6 * time.Second
 	c := startCluster(t, 2, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
@@ -257,6 +263,7 @@ func TestOwnAuthority_ColdStartWithExpiredCertificates(t *testing.T) {
 // with the cluster's own authority, as a thief of its key could: the key in it is
 // not the one that the member was admitted with.
 func TestOwnAuthority_AStolenAuthorityMakesNoMember(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, ownAuthority)
 	c.converged()
 	forged, err := c.nodes[0].Forge(t.TempDir(), "node-2")

@@ -1,8 +1,6 @@
 package raftstore
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -21,9 +19,6 @@ const (
 	// commitTimeout is when an idle leader tells followers the commit index
 	// again. The proposer tells it much sooner after each write.
 	commitTimeout = 50 * time.Millisecond
-
-	// compactInterval is the time between looks at the length of the log.
-	compactInterval = 10 * time.Second
 
 	// neverInterval switches a periodic job of raft off.
 	neverInterval = 1000 * time.Hour
@@ -50,22 +45,4 @@ func (n *Node) raftConfig(log hclog.Logger) *raft.Config {
 	c.SnapshotInterval = neverInterval
 	c.SnapshotThreshold = n.cfg.Log.CompactEntries
 	return c
-}
-
-// compactLog drops log entries that are in the state, but for those that
-// followers may still need.
-func (n *Node) compactLog(ctx context.Context) {
-	every(ctx, compactInterval, func() {
-		first, err := n.logs.FirstIndex()
-		if err != nil {
-			return // the log store has told why
-		}
-		if n.raft.LastIndex()-first < n.cfg.Log.TrailingEntries+n.cfg.Log.CompactEntries {
-			return
-		}
-		err = n.raft.Snapshot().Error()
-		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
-			n.log.Warn("log not compacted", "error", err)
-		}
-	})
 }

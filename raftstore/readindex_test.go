@@ -15,6 +15,7 @@ import (
 // A follower may apply an entry before its leader does. Who has read there what
 // the entry did must find it on the leader too.
 func TestRead_LeaderBehindItsFollowers(t *testing.T) {
+	t.Parallel()
 	holds := make(map[string]*atomic.Pointer[chan struct{}])
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {
 		hold := &atomic.Pointer[chan struct{}]{}

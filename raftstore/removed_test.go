@@ -22,6 +22,7 @@ import (
 // back the members tell it, it tells whoever asks, once in its log, and stays
 // out.
 func TestRemoved_NodeThatWasAway(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	must(t, c.nodes[2].Close())
 	must(t, c.nodes[0].RemoveServer(c.ctx(), "node-3"))
@@ -49,6 +50,7 @@ func TestRemoved_NodeThatWasAway(t *testing.T) {
 
 // TestRemoved_RunningNode: a node that is up when it is removed stops by itself.
 func TestRemoved_RunningNode(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	i := c.follower()
 	must(t, c.nodes[i].RemoveServer(c.ctx(), c.nodes[i].Status().NodeID))

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -55,7 +54,6 @@ func simulate(t *testing.T, seed uint64, size int, adjust func(*raftstore.Config
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
-		c.dir = memoryDir(t)
 		s := &sim{
 			cluster: c,
 			net:     memnet.New(memnet.Config{Seed: seed, Latency: simLatency, Jitter: simJitter}),
@@ -90,21 +88,6 @@ func simulate(t *testing.T, seed uint64, size int, adjust func(*raftstore.Config
 		s.work.Go(func() { s.every(sampleInterval, s.sample) })
 		fn(s)
 	})
-}
-
-// memoryDir returns a directory in memory where the system has such: for tests
-// that lose no page of the system's cache, so that a disk would only cost time.
-func memoryDir(tb testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "raftstore-test-")
-	if err != nil {
-		return tb.TempDir()
-	}
-	tb.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			tb.Error(err)
-		}
-	})
-	return dir
 }
 
 // every calls fn each interval until the simulation ends.

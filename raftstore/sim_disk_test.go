@@ -53,6 +53,7 @@ func (d *faultyDisk) Set(key, value []byte) error {
 // stops itself and says so, the others go on, and when it is opened on a disk
 // that works it catches up.
 func TestSim_DiskFails(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		victim func(s *sim) int

@@ -105,6 +105,7 @@ func attacks(term uint64) map[string]func(e *impostor, to string) error {
 // TestSim_NonsenseOfAMember has a member send to the others what raft doesn't
 // survive. They refuse it, go on, and start again.
 func TestSim_NonsenseOfAMember(t *testing.T) {
+	t.Parallel()
 	simulate(t, 41, 3, nil, func(s *sim) {
 		const victims, evil = 2, 2
 		s.crash(evil)
@@ -192,6 +193,7 @@ func (f frozen) Read([]byte) (int, error) {
 // TestSim_SilenceWithinASnapshot has a member announce a snapshot and say no
 // more, to both others. Writes go on, and so does the election after it.
 func TestSim_SilenceWithinASnapshot(t *testing.T) {
+	t.Parallel()
 	simulate(t, 42, 3, nil, func(s *sim) {
 		const evil = 2
 		s.crash(evil)
@@ -284,6 +286,7 @@ func (c slowConn) Write(b []byte) (int, error) {
 // TestSim_SnapshotOverASlowLink has a node join that is too late for the log,
 // over links on which the state takes more than a minute.
 func TestSim_SnapshotOverASlowLink(t *testing.T) {
+	t.Parallel()
 	const bytesPerSecond = 50 << 10
 	adjust := func(cfg *raftstore.Config) {
 		shortLog(cfg)

@@ -26,6 +26,7 @@ const (
 // five nodes under load. A seed stands for the schedule; what the clients do in
 // between depends on the scheduler too, so repeat one that fails.
 func TestSim_Faults(t *testing.T) {
+	t.Parallel()
 	first, count := uint64(1), *simSchedules
 	if *simSeed != 0 {
 		first, count = *simSeed, 1
@@ -33,6 +34,7 @@ func TestSim_Faults(t *testing.T) {
 	for i := range count {
 		seed := first + uint64(i)
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
 			size, steps, adjust := 3, faultSteps, func(*raftstore.Config) {}
 			if seed%3 == 0 {
 				size = 5

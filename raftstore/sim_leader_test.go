@@ -28,6 +28,7 @@ func (s *sim) others(than int) []int {
 // others elect a new one and write. None of its linearizable reads may return
 // what was there before, and it may acknowledge nothing.
 func TestSim_DeposedLeader(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		cut  func(s *sim, leader, other int)
@@ -97,6 +98,7 @@ func hammer(l *load, node int, seed uint64, d time.Duration) (errs []error) {
 // and again, for longer than it takes to elect another, and then delivers it:
 // answers that are late must confirm nothing.
 func TestSim_StalledLeader(t *testing.T) {
+	t.Parallel()
 	simulate(t, 2, 3, nil, func(s *sim) {
 		l := s.startLoad(2, 6)
 		rng := rand.New(rand.NewPCG(2, 0))
@@ -124,6 +126,7 @@ func TestSim_StalledLeader(t *testing.T) {
 // write is committed. Who reads next, on the next leader or through it, must
 // find it.
 func TestSim_NewLeaderHasEverything(t *testing.T) {
+	t.Parallel()
 	simulate(t, 15, 3, nil, func(s *sim) {
 		l := s.startLoad(15, 0)
 		c := &client{load: l, rng: rand.New(rand.NewPCG(15, 7))}
@@ -156,6 +159,7 @@ func TestSim_NewLeaderHasEverything(t *testing.T) {
 // TestSim_RestartOfAll takes all nodes down under load, at once or in turn, and
 // wants all that was acknowledged back.
 func TestSim_RestartOfAll(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		down func(s *sim, i int)
@@ -191,6 +195,7 @@ const handOverMax = 100 * time.Millisecond
 // TestSim_CloseOfTheLeaderHandsOver closes leader after leader while another
 // node writes without pause.
 func TestSim_CloseOfTheLeaderHandsOver(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		size int

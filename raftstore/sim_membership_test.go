@@ -31,6 +31,7 @@ func (s *sim) remove(through, victim int) {
 // takes a follower and the leader out again, from both sides, while clients
 // write through all of them.
 func TestSim_MembershipUnderLoad(t *testing.T) {
+	t.Parallel()
 	simulate(t, 8, 3, nil, func(s *sim) {
 		l := s.startLoad(8, 8)
 		s.join(s.elected())
@@ -112,6 +113,7 @@ func (s *sim) wantOut(i int) {
 // TestSim_Leave has a follower and the leader leave under load. They are told
 // that they have left, and their data directories can't be opened again.
 func TestSim_Leave(t *testing.T) {
+	t.Parallel()
 	simulate(t, 9, 5, nil, func(s *sim) {
 		l := s.startLoad(9, 8)
 		for _, leaving := range []func() int{func() int { return s.others(s.elected())[0] }, func() int { return s.elected() }} {
@@ -139,6 +141,7 @@ func TestSim_Leave(t *testing.T) {
 // TestSim_QuorumIsProtected refuses to take out one of two voters that are
 // left of three, and takes out the one that is gone.
 func TestSim_QuorumIsProtected(t *testing.T) {
+	t.Parallel()
 	simulate(t, 10, 3, nil, func(s *sim) {
 		leader := s.elected()
 		down, healthy := s.others(leader)[0], s.others(leader)[1]
@@ -165,6 +168,7 @@ func TestSim_QuorumIsProtected(t *testing.T) {
 // TestSim_TokenLetsInOneNode has two nodes come with one token at the same
 // time, while the leader changes, and a third one after that.
 func TestSim_TokenLetsInOneNode(t *testing.T) {
+	t.Parallel()
 	simulate(t, 11, 3, nil, func(s *sim) {
 		token := s.joinToken(s.elected())
 		try := func(name string) error {
@@ -204,6 +208,7 @@ func TestSim_TokenLetsInOneNode(t *testing.T) {
 // TestSim_RemovalOfTheLeaderIsFinished leaves a removal half done: the leader's
 // id is barred, but it leads on. It must give way, and be dropped by the next.
 func TestSim_RemovalOfTheLeaderIsFinished(t *testing.T) {
+	t.Parallel()
 	simulate(t, 14, 3, nil, func(s *sim) {
 		barred := s.elected()
 		err := s.bounded(electMax, func(ctx context.Context) error { return s.node(barred).Bar(ctx, s.name(barred)) })
@@ -222,6 +227,7 @@ func TestSim_RemovalOfTheLeaderIsFinished(t *testing.T) {
 // so that it is never told. It comes back with another token. The same node
 // from another disk doesn't get in.
 func TestSim_AdmittedNodeComesBack(t *testing.T) {
+	t.Parallel()
 	simulate(t, 15, 3, nil, func(s *sim) {
 		leader := s.elected()
 		cfg := s.config("node-4")
@@ -264,6 +270,7 @@ func TestSim_AdmittedNodeComesBack(t *testing.T) {
 
 // TestSim_NewAddress moves a follower, and then the leader, without gossip.
 func TestSim_NewAddress(t *testing.T) {
+	t.Parallel()
 	simulate(t, 12, 3, nil, func(s *sim) {
 		l := s.startLoad(12, 4)
 		for _, i := range []int{s.others(s.elected())[0], s.elected()} {
@@ -280,6 +287,7 @@ func TestSim_NewAddress(t *testing.T) {
 // replaced. It comes back to a leader that it has never heard of, and takes it on
 // the word of the one that it knows.
 func TestSim_AwayWhileOthersWereReplaced(t *testing.T) {
+	t.Parallel()
 	simulate(t, 16, 4, nil, func(s *sim) {
 		l := s.startLoad(16, 4)
 		const away, known = 3, 2

@@ -20,6 +20,7 @@ import (
 // prevent that, but the old leader still has them: it must keep them, stop, and
 // say which they are.
 func TestSim_RolledBackDiskIsNoticed(t *testing.T) {
+	t.Parallel()
 	simulate(t, 17, 3, nil, func(s *sim) {
 		leader := s.elected()
 		rolledBack, lagging := s.others(leader)[0], s.others(leader)[1]

@@ -33,6 +33,7 @@ func (l *slowLog) Set(key, value []byte) error {
 // log takes longer than half the election timeout. The others must go on, if
 // slowly; and once the disks are fast again an election is as short as ever.
 func TestSim_LeaderIsElectedOnSlowDisks(t *testing.T) {
+	t.Parallel()
 	var delay atomic.Int64
 	slow := func(cfg *raftstore.Config) {
 		cfg.WrapLog(func(b logstore.Backend) logstore.Backend { return &slowLog{b, &delay} })

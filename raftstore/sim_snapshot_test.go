@@ -51,6 +51,7 @@ func (s *sim) outgrow(index uint64) {
 // the log, under load: it has to be sent the state. Its watchers go on as if
 // nothing had been.
 func TestSim_SnapshotBringsBackAFollower(t *testing.T) {
+	t.Parallel()
 	simulate(t, 5, 3, shortLog, func(s *sim) {
 		l := s.startLoad(5, 6)
 		for round := range 3 {
@@ -63,6 +64,31 @@ func TestSim_SnapshotBringsBackAFollower(t *testing.T) {
 			s.wantInstalled(behind, missed)
 		}
 		l.finish()
+	})
+}
+
+// TestSim_LogBoundedInBytes has a follower miss more than the log keeps in bytes,
+// which is far less than it may have in entries.
+func TestSim_LogBoundedInBytes(t *testing.T) {
+	few := func(cfg *raftstore.Config) {
+		cfg.Log = raftstore.LogConfig{TrailingBytes: 24 << 10, CompactBytes: 24 << 10}
+	}
+	simulate(t, 14, 3, few, func(s *sim) {
+		l := s.startLoad(14, 6)
+		leader := s.elected()
+		behind := s.others(leader)[0]
+		missed := s.node(behind).Status().LastLogIndex
+		s.crash(behind)
+		s.outgrow(missed)
+		s.restart(behind)
+		s.wantInstalled(behind, missed)
+		l.finish()
+		for i := range s.size() {
+			first, last := s.logStart(i), s.node(i).Status().LastLogIndex
+			if have := last + 1 - first; have < shortTrailing {
+				t.Errorf("the log of %s has %d entries, fewer than a follower may need", s.name(i), have)
+			}
+		}
 	})
 }
 
@@ -85,6 +111,7 @@ func (s *sim) wantInstalled(i int, index uint64) {
 // TestSim_SnapshotForAJoiningNode has nodes join after the beginning of the log
 // is gone, while clients write, one of them while the leader changes.
 func TestSim_SnapshotForAJoiningNode(t *testing.T) {
+	t.Parallel()
 	simulate(t, 6, 3, shortLog, func(s *sim) {
 		l := s.startLoad(6, 6)
 		s.outgrow(1)
@@ -104,6 +131,7 @@ func TestSim_SnapshotForAJoiningNode(t *testing.T) {
 // TestSim_SnapshotWithoutTheHistory has a follower miss more than the history
 // holds: a watcher on it must be told, and list anew.
 func TestSim_SnapshotWithoutTheHistory(t *testing.T) {
+	t.Parallel()
 	little := func(cfg *raftstore.Config) {
 		shortLog(cfg)
 		cfg.HistoryBytesMax = 8 << 10

@@ -14,6 +14,7 @@ import (
 // others have elected is the node's doing. Who asks errors.Is whether the
 // context has ended, as SPIRE does to know that it was stopped, must be told no.
 func TestSim_SucceededLeaderLooksLikeNoEndOfTheContext(t *testing.T) {
+	t.Parallel()
 	simulate(t, 3, 3, nil, func(s *sim) {
 		leader := s.elected()
 		asked := s.node(s.others(leader)[0])

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -27,14 +28,16 @@ var _ raft.SnapshotStore = (*snapshotStore)(nil)
 type snapshotStore struct {
 	machine  *fsm.Machine
 	logs     raft.LogStore
-	trailing uint64 // entries that raft keeps behind the end of the log
+	trailing atomic.Uint64 // entries that raft keeps at the end of the log
 
 	mu        sync.Mutex // guards installed
 	installed *raft.SnapshotMeta
 }
 
 func newSnapshotStore(m *fsm.Machine, logs raft.LogStore, trailing uint64) *snapshotStore {
-	return &snapshotStore{machine: m, logs: logs, trailing: trailing}
+	s := &snapshotStore{machine: m, logs: logs}
+	s.trailing.Store(trailing)
+	return s
 }
 
 // currentID is the id of the machine's own state.
@@ -204,7 +207,7 @@ func (s *snapshotStore) covers(index uint64) error {
 	if err != nil {
 		return err
 	}
-	dropped := min(index, last-min(last, s.trailing)+growthWhileCompacting)
+	dropped := min(index, last-min(last, s.trailing.Load())+growthWhileCompacting)
 	if durable := s.machine.DurableIndex(); dropped > durable {
 		return fmt.Errorf("the log would be dropped up to index %d, the state on disk is at %d", dropped, durable)
 	}

@@ -19,6 +19,7 @@ import (
 func patient(cfg *raftstore.Config) { cfg.Timing.HeartbeatTimeout = 5 * time.Second }
 
 func TestSuccession_DeadLeaderIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{3, 5} {
 		simulate(t, 1, size, patient, func(s *sim) {
 			old := s.elected()
@@ -41,6 +42,7 @@ func TestSuccession_DeadLeaderIsReplacedAtOnce(t *testing.T) {
 }
 
 func TestSuccession_OneNodeThatIsRefusedDeposesNobody(t *testing.T) {
+	t.Parallel()
 	var refusing refusal
 	adjust := func(cfg *raftstore.Config) {
 		patient(cfg)

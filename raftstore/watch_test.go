@@ -12,6 +12,7 @@ import (
 )
 
 func TestWatch_Limit(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, func(cfg *raftstore.Config) { cfg.WatchersMax = 2 })
 	n := c.nodes[0]
 	watch := func(prefixes ...[]byte) (store.Watcher, error) { return n.Watch(c.ctx(), store.Cursor{}, prefixes...) }
@@ -59,6 +60,7 @@ func TestWatch_Limit(t *testing.T) {
 // it is, and soon after what it didn't ask for, but not by a node that is behind
 // it.
 func TestSim_ProgressMarks(t *testing.T) {
+	t.Parallel()
 	const interval = 3 * time.Second
 	slow := func(cfg *raftstore.Config) { cfg.ProgressInterval = interval }
 	simulate(t, 20, 1, slow, func(s *sim) {

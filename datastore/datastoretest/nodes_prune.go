@@ -11,6 +11,7 @@ import (
 	"github.com/spire-raft/spire-raft/datastore"
 	spirev1 "github.com/spire-raft/spire-raft/proto/spire/v1"
 	"github.com/spire-raft/spire-raft/records"
+	"github.com/spire-raft/spire-raft/store"
 )
 
 var nodePruneTests = []conformanceTest{
@@ -186,12 +187,15 @@ func pruneNodesCascades(e *env) {
 // pruneNodesTooLarge prunes nodes whose selectors are so many that they don't
 // fit into one transaction together.
 func pruneNodesTooLarge(e *env) {
-	const n, each = 10, 8000
+	const n, each, length = 10, 1000, 490 // bytes: their index records alone are too large
+	if n*each*length <= store.TxBytesMax {
+		e.Fatal("they fit")
+	}
 	e.addExpired("n", n)
 	for i := range n {
 		selectors := make([]*spirev1.Selector, each)
 		for j := range selectors {
-			selectors[j] = &spirev1.Selector{Type: "t", Value: fmt.Sprint(j)}
+			selectors[j] = &spirev1.Selector{Type: "t", Value: fmt.Sprintf("%0*d", length, j)}
 		}
 		e.succeeds(e.SetNodeSelectors(e.ctx(), fmt.Sprint("n", i), selectors))
 	}

@@ -181,28 +181,42 @@ func (w *walker) readFreelist(id uint64) error {
 	if id == noFreelist {
 		return nil
 	}
-	if err := w.mark(id, 1); err != nil {
-		return err
-	}
-	p, err := w.load(id)
+	ids, err := w.loadFreelist(id)
 	if err != nil {
 		return err
 	}
+	return w.markListed(ids)
+}
+
+// loadFreelist marks and reads the pages of the free list, and returns the ids
+// in it as they lie there.
+func (w *walker) loadFreelist(id uint64) (ids []byte, err error) {
+	if err := w.mark(id, 1); err != nil {
+		return nil, err
+	}
+	p, err := w.load(id)
+	if err != nil {
+		return nil, err
+	}
 	if p.kind != pageFreelist {
-		return corrupt("page %d is no free list", id)
+		return nil, corrupt("page %d is no free list", id)
 	}
 	ids, count := p.bytes[pageHeadBytes:], uint64(p.count)
 	if count == freelistCountInBody {
 		count, ids = binary.NativeEndian.Uint64(ids), ids[8:]
 	}
 	if count > uint64(len(ids)/8) {
-		return corrupt("the free list is longer than its page")
+		return nil, corrupt("the free list is longer than its page")
 	}
-	for range count {
+	return ids[:8*count], nil
+}
+
+// markListed marks the pages of a free list.
+func (w *walker) markListed(ids []byte) error {
+	for ; len(ids) > 0; ids = ids[8:] {
 		if err := w.mark(binary.NativeEndian.Uint64(ids), 1); err != nil {
 			return err
 		}
-		ids = ids[8:]
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,4 +155,99 @@ func TestWatcher_OnARealDisk(t *testing.T) {
 	if w.Free() == 0 || w.Low() {
 		t.Errorf("free %d, low %v", w.Free(), w.Low())
 	}
+}
+
+// TestWatcher_RoomInFiles lets room inside of files count up to their shares of
+// the reserve, and no farther.
+func TestWatcher_RoomInFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d fakeDisk
+		d.set(200, nil)
+		var asked, first, second atomic.Uint64
+		file := func(room *atomic.Uint64) func() (uint64, error) {
+			return func() (uint64, error) {
+				asked.Add(1)
+				if room.Load() == 7 {
+					return 7, errors.New("not now")
+				}
+				return room.Load(), nil
+			}
+		}
+		w, err := disk.Watch(disk.Config{ReserveBytes: 100, Free: d.measure, Files: []func() (uint64, error){file(&first), file(&second)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		for i, step := range []struct {
+			free, first, second uint64
+			low                 bool
+		}{
+			{100, 0, 0, false},
+			{99, 0, 0, true},
+			{99, 1000, 0, false}, // 1.25 times the reserve are 125, of which the first file has its half
+			{50, 1000, 0, false},
+			{49, 1000, 0, true},
+			{0, 1000, 61, true},
+			{0, 1000, 62, false},
+			{0, 50, 50, false},
+			{0, 49, 50, true},
+			{61, 7, 62, true}, // an error
+			{62, 7, 62, false},
+		} {
+			d.set(step.free, nil)
+			first.Store(step.first)
+			second.Store(step.second)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if w.Low() != step.low || w.Free() != step.free {
+				t.Errorf("step %d: low %v, free %d, want %+v", i, w.Low(), w.Free(), step)
+			}
+		}
+		d.set(1000, nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		before := asked.Load()
+		time.Sleep(10 * time.Second)
+		if asked.Load() != before {
+			t.Error("files are asked where there is enough space")
+		}
+	})
+}
+
+// TestWatcher_LooksAtOnceWhereItMightMatter fills a disk between two looks.
+func TestWatcher_LooksAtOnceWhereItMightMatter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d fakeDisk
+		d.set(1000, nil)
+		var looks atomic.Int64
+		w, err := disk.Watch(disk.Config{ReserveBytes: 100, Interval: time.Hour, Free: func(dir string) (uint64, error) {
+			looks.Add(1)
+			return d.measure(dir)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		step := func(take, wantLooks uint64, wantLow bool) {
+			t.Helper()
+			before := looks.Load()
+			w.Take(take)
+			synctest.Wait()
+			if got := uint64(looks.Load() - before); got != wantLooks || w.Low() != wantLow {
+				t.Errorf("after %d bytes it has looked %d times, and low is %v", take, got, w.Low())
+			}
+		}
+		step(200, 0, false) // 800 written at most, 900 are to spare
+		d.set(900, nil)
+		step(50, 1, false)
+		step(300, 0, false) // too soon
+		d.set(90, nil)
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		if !w.Low() {
+			t.Error("not low")
+		}
+		time.Sleep(time.Second)
+		step(1000, 0, true) // it can't get lower
+	})
 }

@@ -16,6 +16,15 @@ type Config struct {
 	// it never turns true.
 	ReserveBytes uint64
 
+	// Files are files in Dir that are written to in part instead of getting
+	// larger. Each returns how many bytes it takes so. They share the reserve
+	// evenly: of a file's share, that much need not be free on the disk. Its room
+	// is of no use to the other files, so it counts for no more than the share.
+	//
+	// They are asked where the free space alone is short. An error counts as no
+	// room.
+	Files []func() (uint64, error)
+
 	// Interval is the time between looks. Zero means one second.
 	Interval time.Duration
 
@@ -38,11 +47,25 @@ type Watcher struct {
 	done chan struct{}
 	once sync.Once
 
+	hasty chan struct{} // asks for a look at once
+
 	mu      sync.Mutex // guards the fields below
 	free    uint64
+	spare   uint64 // of free, before Low turns true
+	taken   uint64 // since then, at most
 	low     bool
 	failing bool
 }
+
+const (
+	// hastyPause is the time between looks that Take asks for.
+	hastyPause = 50 * time.Millisecond
+
+	// takes is how many bytes may be written in the end for each that Take is
+	// told of: to the log, to the state as data and as history, and what is
+	// written once more since it lies beside that.
+	takes = 4
+)
 
 // Watch looks once, so that Free and Low have an answer, and fails if that
 // fails. Then it goes on in a goroutine until Close. Low may be true at once;
@@ -62,12 +85,15 @@ func Watch(cfg Config) (*Watcher, error) {
 		return nil, err
 	}
 	w := &Watcher{
-		cfg:  cfg,
-		stop: make(chan struct{}),
-		done: make(chan struct{}),
-		free: free,
-		low:  free < cfg.ReserveBytes,
+		cfg:   cfg,
+		stop:  make(chan struct{}),
+		done:  make(chan struct{}),
+		hasty: make(chan struct{}, 1),
+		free:  free,
 	}
+	need := w.need(free)
+	w.low = free < need
+	w.spare = free - min(free, need)
 	go w.run()
 	return w, nil
 }
@@ -84,6 +110,23 @@ func (w *Watcher) Low() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.low
+}
+
+// Take tells the watcher that so many bytes are about to be written. It looks at
+// once where that might be more than there is: a fast disk may fill up between
+// two looks.
+func (w *Watcher) Take(bytes uint64) {
+	w.mu.Lock()
+	w.taken += takes * bytes
+	look := !w.low && w.taken > w.spare
+	w.mu.Unlock()
+	if !look {
+		return
+	}
+	select {
+	case w.hasty <- struct{}{}:
+	default: // one is due already
+	}
 }
 
 // Close ends the watcher and waits for a call of OnChange to return. It may be
@@ -104,6 +147,13 @@ func (w *Watcher) run() {
 			return
 		case <-t.C:
 			w.look()
+		case <-w.hasty:
+			w.look()
+			select {
+			case <-time.After(hastyPause):
+			case <-w.stop:
+				return
+			}
 		}
 	}
 }
@@ -111,15 +161,20 @@ func (w *Watcher) run() {
 // look takes a measure. One that fails changes nothing: what was known stays
 // the best guess, and a disk that is really broken shows itself elsewhere.
 func (w *Watcher) look() {
+	w.mu.Lock()
+	taken := w.taken
+	w.mu.Unlock()
 	free, err := w.cfg.Free(w.cfg.Dir)
+	need := w.need(free)
 
 	w.mu.Lock()
 	report := err != nil && !w.failing
 	w.failing = err != nil
 	changed := false
 	if err == nil {
-		w.free = free
-		changed = w.low != w.isLow(free)
+		w.free, w.spare = free, free-min(free, need)
+		w.taken -= taken
+		changed = w.low != (free < need)
 		w.low = w.low != changed
 	}
 	low := w.low
@@ -137,12 +192,23 @@ func (w *Watcher) look() {
 	}
 }
 
-// isLow applies the hysteresis: space that is short stays short up to 1.25
-// times the reserve.
-func (w *Watcher) isLow(free uint64) bool {
+// need is how much must be free for Low not to be true. Space that is short stays
+// short up to 1.25 times the reserve.
+func (w *Watcher) need(free uint64) uint64 {
 	reserve := w.cfg.ReserveBytes
-	if w.low {
-		return free < reserve+reserve/4
+	if w.Low() {
+		reserve += reserve / 4
 	}
-	return free < reserve
+	if free >= reserve || len(w.cfg.Files) == 0 {
+		return reserve
+	}
+	need, share := uint64(0), reserve/uint64(len(w.cfg.Files))
+	for _, reusable := range w.cfg.Files {
+		room, err := reusable()
+		if err != nil {
+			room = 0
+		}
+		need += share - min(room, share)
+	}
+	return need
 }

@@ -1,10 +1,12 @@
 package logstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -29,9 +31,9 @@ type Options struct {
 	// disk: tests of what a failing disk leads to put their faults there.
 	Wrap func(Backend) Backend
 
-	// Verified tells Open that OpenReadOnly has just verified the file, so that
-	// it isn't read twice.
-	Verified bool
+	// Verified, unless it is nil, is what OpenReadOnly has just returned for the
+	// file, closed by now: the file was verified, so it isn't read twice.
+	Verified *Store
 }
 
 const (
@@ -53,26 +55,33 @@ const (
 // compacted has many: with 100 MB of them, appending takes three times as long.
 // The price is that opening reads the file, which the check does anyway.
 func Open(o Options) (*Store, error) {
-	if !o.Verified {
-		if _, err := check(o.Path); err != nil {
+	var sizes *sizes
+	if o.Verified != nil {
+		sizes = o.Verified.sizes
+	} else {
+		var err error
+		if sizes, _, err = check(o.Path); err != nil {
 			return nil, fmt.Errorf("log store: %w", err)
 		}
 	}
-	backend, err := openBolt(o.Path, &bbolt.Options{InitialMmapSize: mmapBytes})
+	file, err := openBolt(o.Path, &bbolt.Options{InitialMmapSize: mmapBytes})
 	if err != nil {
 		return nil, err
 	}
+	backend := Backend(file)
 	if o.Wrap != nil {
-		return New(o.Wrap(backend), o.OnFailure), nil
+		backend = o.Wrap(file)
 	}
-	return New(backend, o.OnFailure), nil
+	s := New(backend, o.OnFailure)
+	s.file, s.sizes = file, sizes
+	return s, nil
 }
 
 // OpenReadOnly opens a log as Open does, but leaves every byte of it as it is:
 // Open has bbolt commit an empty transaction. Writes to the Store fail. A log
 // that was never made, or not to the end, is an [fs.ErrNotExist].
 func OpenReadOnly(path string) (*Store, error) {
-	made, err := check(path)
+	sizes, made, err := check(path)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("log store: %w", err)
@@ -83,26 +92,43 @@ func OpenReadOnly(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(backend, nil), nil
+	s := New(backend, nil)
+	s.sizes = sizes
+	return s, nil
 }
+
+// bucketLogs is raft-boltdb's bucket of entries, by index.
+const bucketLogs = "logs"
 
 // check verifies the file, unless there is none or an empty one: bbolt makes a
 // new one then. made tells whether it has the buckets of a log, which are made
 // right after the file.
-func check(path string) (made bool, err error) {
+func check(path string) (s *sizes, made bool, err error) {
+	s = new(sizes)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		return false, nil
+		return s, false, nil
 	}
-	err = boltfile.Check(path, boltfile.Options{Bucket: func([]byte) func(key, value []byte) {
+	var entries []found
+	err = boltfile.Check(path, boltfile.Options{Bucket: func(name []byte) func(key, value []byte) {
 		made = true
-		return nil
+		if string(name) != bucketLogs {
+			return nil
+		}
+		return func(key, value []byte) {
+			if len(key) == 8 { // raft-boltdb has no others
+				entries = append(entries, found{binary.BigEndian.Uint64(key), uint32(len(value))})
+			}
+		}
 	}})
-	return made, err
+	if err == nil {
+		s.load(entries)
+	}
+	return s, made, err
 }
 
 // openBolt opens the file with what o says besides the options of every log.
-func openBolt(path string, o *bbolt.Options) (_ Backend, err error) {
+func openBolt(path string, o *bbolt.Options) (_ *boltBackend, err error) {
 	var backend *raftboltdb.BoltStore
 	var file *os.File
 	o.Timeout = lockTimeout
@@ -127,15 +153,55 @@ func openBolt(path string, o *bbolt.Options) (_ Backend, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("log store: open %s: %w", path, err)
 	}
-	return boltBackend{backend}, nil
+	return &boltBackend{BoltStore: backend, path: path}, nil
 }
 
-// boltBackend knows an entry that is damaged so that it can't be decoded.
-type boltBackend struct{ *raftboltdb.BoltStore }
+// boltBackend knows an entry that is damaged so that it can't be decoded, and
+// how much of the file can be written to again.
+type boltBackend struct {
+	*raftboltdb.BoltStore
+	path string
+
+	// writing is held by whoever writes, and by who looks at the file's pages.
+	writing sync.Mutex
+}
+
+// StoreLog implements [raft.LogStore].
+func (b *boltBackend) StoreLog(log *raft.Log) error { return b.StoreLogs([]*raft.Log{log}) }
+
+// StoreLogs implements [raft.LogStore].
+func (b *boltBackend) StoreLogs(logs []*raft.Log) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return b.BoltStore.StoreLogs(logs)
+}
+
+// DeleteRange implements [raft.LogStore].
+func (b *boltBackend) DeleteRange(first, last uint64) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return b.BoltStore.DeleteRange(first, last)
+}
+
+// Set implements [Backend].
+func (b *boltBackend) Set(key, value []byte) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return b.BoltStore.Set(key, value)
+}
+
+// reusable returns how many bytes of the file's free pages are sure to take
+// records of which none has more than largest bytes. Readers that might still
+// need such a page are in a call of this package, so they are gone soon.
+func (b *boltBackend) reusable(largest uint64) (uint64, error) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return boltfile.Reusable(b.path, largest)
+}
 
 // GetLog implements [Backend]. Besides these errors raft-boltdb has only those
 // of its decoder.
-func (b boltBackend) GetLog(index uint64, log *raft.Log) error {
+func (b *boltBackend) GetLog(index uint64, log *raft.Log) error {
 	err := b.BoltStore.GetLog(index, log)
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) || errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return err

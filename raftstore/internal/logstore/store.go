@@ -49,6 +49,9 @@ type Store struct {
 	closed  atomic.Bool
 
 	committed atomic.Uint64 // see Committed
+
+	sizes *sizes
+	file  *boltBackend // nil unless Open has opened it
 }
 
 var (
@@ -64,7 +67,7 @@ func New(b Backend, onFailure func(error)) *Store {
 	if onFailure == nil {
 		onFailure = func(error) {}
 	}
-	return &Store{backend: b, onFailure: onFailure}
+	return &Store{backend: b, onFailure: onFailure, sizes: new(sizes)}
 }
 
 // Err returns the failure that stopped the store, or nil. It wraps
@@ -132,7 +135,11 @@ func (s *Store) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{l
 
 // StoreLogs stores entries, all or none. It leaves them unchanged.
 func (s *Store) StoreLogs(logs []*raft.Log) error {
-	return s.do("append entries", func() error { return s.backend.StoreLogs(sealLogs(logs, s.Committed())) })
+	err := s.do("append entries", func() error { return s.backend.StoreLogs(sealLogs(logs, s.Committed())) })
+	if err == nil {
+		s.sizes.stored(logs)
+	}
+	return err
 }
 
 // MarkCommitted tells the store that the entries up to index are committed. The
@@ -154,7 +161,32 @@ func (s *Store) Committed() uint64 { return s.committed.Load() }
 
 // DeleteRange deletes the entries from first to last, both included.
 func (s *Store) DeleteRange(first, last uint64) error {
-	return s.do("delete entries", func() error { return s.backend.DeleteRange(first, last) })
+	err := s.do("delete entries", func() error { return s.backend.DeleteRange(first, last) })
+	if err == nil {
+		s.sizes.deleted(first, last)
+	}
+	return err
+}
+
+// Bytes is about how many bytes the entries take: those that Open has found, and
+// those stored since.
+func (s *Store) Bytes() uint64 { return s.sizes.total() }
+
+// Fit is how many entries at the end of the log take no more than so many bytes.
+func (s *Store) Fit(bytes uint64) uint64 { return s.sizes.fit(bytes) }
+
+// Reusable returns how many bytes of the file's free pages are sure to take
+// entries that are no larger than those so far. It reads the file, which takes
+// some milliseconds. A Store that New has made has no file, and returns 0.
+func (s *Store) Reusable() (bytes uint64, err error) {
+	if s.file == nil || s.closed.Load() {
+		return 0, nil
+	}
+	err = boltfile.Guard("look for free pages", func() error {
+		bytes, err = s.file.reusable(s.sizes.largestEver())
+		return err
+	})
+	return bytes, err
 }
 
 // Set stores a value under key.

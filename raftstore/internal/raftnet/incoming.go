@@ -66,6 +66,7 @@ func (in *inbound) snapshot(b []byte) error {
 	}
 	s, err := in.t.claim(in, begin)
 	if err != nil {
+		in.t.warnRefused(in.peer, err)
 		return in.fail(err)
 	}
 	keep, err := in.feed(s)
@@ -94,7 +95,11 @@ func (in *inbound) feed(s *incoming) (keep bool, _ error) {
 		}
 		switch h.typ {
 		case snapshotChunk:
-			if err := s.add(b); err != nil {
+			err := s.add(b)
+			if err == nil {
+				err = in.t.room(s.begin, s.offset) // others may use the disk, too
+			}
+			if err != nil {
 				return false, in.refuse(err)
 			}
 		case snapshotEnd:
@@ -111,10 +116,41 @@ func (in *inbound) feed(s *incoming) (keep bool, _ error) {
 // refuse tells the sender of a failure of this server.
 func (in *inbound) refuse(err error) error {
 	if !errors.Is(err, errProtocol) {
-		in.t.cfg.Log.Error("a snapshot can't be received", "peer", in.peer, "error", err)
+		in.t.warnRefused(in.peer, err)
 		_ = in.fail(err) // the stream ends anyway
 	}
 	return err
+}
+
+// refusedInterval is the time between lines in the log about snapshots that are
+// refused: the leader tries again and again.
+const refusedInterval = time.Minute
+
+// warnRefused logs that this server can't take a snapshot.
+func (t *Transport) warnRefused(peer string, err error) {
+	if errors.Is(err, errBusy) || t.ctx.Err() != nil {
+		return
+	}
+	t.mu.Lock()
+	quiet := time.Since(t.refusedAt) < refusedInterval
+	if !quiet {
+		t.refusedAt = time.Now()
+	}
+	t.mu.Unlock()
+	if !quiet {
+		t.cfg.Log.Error("a snapshot can't be received; this server keeps what it has, and the leader will try again", "peer", peer, "error", err)
+	}
+}
+
+// room returns an error where the disk has no room for what is yet to come of a
+// snapshot, and for the second copy that there is while it is being installed.
+func (t *Transport) room(begin *raftv1.SnapshotBegin, have uint64) error {
+	free, left := t.cfg.Free(), begin.Size-have
+	if left <= free && begin.Size <= free-left {
+		return nil
+	}
+	return fmt.Errorf("no space for a snapshot: it has %d bytes, and takes twice as much until it is installed; %d have come, and beside the reserve %d are free",
+		begin.Size, have, free)
 }
 
 // add writes a chunk. Chunks are full, but for the last one, so that a transfer
@@ -234,9 +270,8 @@ func (t *Transport) claimFree(in *inbound, begin *raftv1.SnapshotBegin) (*incomi
 			t.incoming = nil
 			s.drop(t)
 		}
-		// While it is being installed there are two copies of it.
-		if free := t.cfg.Free(); 2*begin.Size > free {
-			return nil, fmt.Errorf("no space for a snapshot: it has %d bytes and takes twice as much for a while, %d are free", begin.Size, free)
+		if err := t.room(begin, 0); err != nil {
+			return nil, err
 		}
 		f, err := os.CreateTemp(t.cfg.Dir, t.cfg.TempPrefix)
 		if err != nil {

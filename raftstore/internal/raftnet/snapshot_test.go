@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,6 +275,40 @@ func TestSnapshotIsRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSnapshotEndsWhereTheDiskFills while it comes in: what has come goes, and the
+// log says why, once in a while. It is taken when there is space again.
+func TestSnapshotEndsWhereTheDiskFills(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		const size = 40 * chunkBytes
+		var free atomic.Uint64
+		free.Store(2 * size)
+		from, to := n.open("a"), n.open("b", func(c *Config) { c.Free = free.Load })
+		arrived, stop := to.serve(5)
+		defer stop()
+		send := func(r io.Reader) error {
+			return from.InstallSnapshot("b", "b", installRequest(size), new(raft.InstallSnapshotResponse), r)
+		}
+		data := random(t, size)
+		err := send(&counting{bytes.NewReader(data), size / 2, func() { free.Store(size + size/4) }})
+		if err == nil || !strings.Contains(err.Error(), "no space for a snapshot") || arrived() != 0 {
+			t.Errorf("got %v, raft has got %d", err, arrived())
+		}
+		synctest.Wait()
+		to.wantNoFiles(t)
+		if err := send(bytes.NewReader(data)); err == nil {
+			t.Error("it is taken, although there is no space")
+		}
+		if lines := strings.Count(to.log.String(), "can't be received"); lines < 1 || lines > 2 || !strings.Contains(to.log.String(), "no space for a snapshot") {
+			t.Errorf("the log has %d lines: %s", lines, to.log)
+		}
+		free.Store(2 * size)
+		if err := send(bytes.NewReader(data)); err != nil || arrived() != 1 {
+			t.Errorf("got %v, raft has got %d", err, arrived())
+		}
+	})
 }
 
 // TestSnapshotEndsWhereItCantBeWritten, and the sender and the log are told.

@@ -88,6 +88,8 @@ type Transport struct {
 	inbound  map[string]*inboundPeer // peers that have streams open
 	incoming *incoming               // the snapshot that comes in, if one does
 	warned   map[string]*warnings    // breaches, by peer
+
+	refusedAt time.Time // when the log was told last that a snapshot was refused
 }
 
 var (

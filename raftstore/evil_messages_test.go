@@ -1,0 +1,355 @@
+package raftstore_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	raftv1 "github.com/spire-raft/spire-raft/proto/raft/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/raftnet"
+	"github.com/spire-raft/spire-raft/store"
+	"github.com/spire-raft/spire-raft/store/txn"
+	"github.com/spire-raft/spire-raft/transport"
+)
+
+// evilID is the member whose process is replaced by one that sends nonsense.
+const evilID = "evil"
+
+// evilMouth makes up what the evil peer says. One goroutine uses it.
+type evilMouth struct {
+	*rand.Rand
+	term func() uint64 // the lowest that a true member is in
+	sent [][]byte      // some frames of before, to be sent again
+}
+
+// newMouth says the same for the same seed and number, of the same cluster.
+func newMouth(seed, number uint64, term func() uint64) *evilMouth {
+	return &evilMouth{Rand: rand.New(rand.NewPCG(seed, number)), term: term}
+}
+
+const (
+	raftFrameTypes = 16 // more than there are
+	peerMethods    = 24 // the same
+)
+
+// frameMessages are the messages that each type of frame of raft has; types that
+// are not named get any message.
+var frameMessages = map[byte]protoreflect.Name{
+	1: "AppendEntriesRequest", 2: "AppendEntriesResponse", 3: "VoteRequest", 4: "VoteRequest", 5: "VoteResponse",
+	6: "TimeoutNowRequest", 8: "SnapshotBegin", 9: "SnapshotChunk", 10: "SnapshotEnd",
+}
+
+// methodMessages is the same for the methods of peers.
+var methodMessages = map[byte]protoreflect.Name{
+	methodPropose: "ProposeRequest", 2: "ReadIndexRequest", methodProbe: "ProbeRequest", methodJoin: "JoinRequest",
+	methodRemove: "RemoveRequest", 6: "AddTokenRequest", methodVouch: "VouchRequest", 9: "RenewRequest", 10: "RevokeTokenRequest",
+}
+
+const methodRemove = 5
+
+// frame is a frame for a stream of the kind, of any message there is, mutated or
+// not.
+func (m *evilMouth) frame(kind transport.Kind) []byte {
+	if len(m.sent) > 0 && m.IntN(8) == 0 {
+		return m.sent[m.IntN(len(m.sent))]
+	}
+	var b []byte
+	if kind == transport.Raft {
+		b = m.raftFrame()
+	} else {
+		b = m.peerFrame()
+	}
+	for m.IntN(3) == 0 {
+		b = m.mutate(b)
+	}
+	if len(m.sent) < 200 {
+		m.sent = append(m.sent, b)
+	} else {
+		m.sent[m.IntN(len(m.sent))] = b
+	}
+	return b
+}
+
+func (m *evilMouth) raftFrame() []byte {
+	typ := byte(m.IntN(raftFrameTypes))
+	body := m.message(raftv1.File_spireraft_raft_v1_raft_proto, frameMessages[typ])
+	b := binary.BigEndian.AppendUint32(nil, uint32(1+len(body)))
+	return append(append(b, typ), body...)
+}
+
+func (m *evilMouth) peerFrame() []byte {
+	const requestFrame = 1
+	method := byte(m.IntN(peerMethods))
+	body := m.message(peerv1.File_spireraft_peer_v1_peer_proto, methodMessages[method])
+	frame := byte(requestFrame)
+	if m.IntN(8) == 0 {
+		frame = byte(m.IntN(6))
+	}
+	b := binary.BigEndian.AppendUint32(nil, uint32(8+1+1+8+len(body)))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.IntN(1000)))
+	b = append(b, frame, method)
+	b = binary.BigEndian.AppendUint64(b, pick[uint64](m, 0, 1, 1_000_000, 1_000_000_000, math.MaxInt64, math.MaxUint64))
+	return append(b, body...)
+}
+
+// message is an encoded message of a file: the named one, or any.
+func (m *evilMouth) message(file protoreflect.FileDescriptor, name protoreflect.Name) []byte {
+	d := file.Messages().ByName(name)
+	if d == nil || m.IntN(10) == 0 {
+		d = file.Messages().Get(m.IntN(file.Messages().Len()))
+	}
+	t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
+	if err != nil {
+		panic(err) // the file is linked in
+	}
+	msg := t.New()
+	m.fill(msg, 0)
+	b, err := proto.Marshal(msg.Interface())
+	if err != nil {
+		panic(err) // every text is UTF-8
+	}
+	return b
+}
+
+// fill sets most fields of a message, whatever they are.
+func (m *evilMouth) fill(msg protoreflect.Message, depth int) {
+	fields := msg.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		switch {
+		case m.IntN(6) == 0 || depth > 3:
+		case f.IsMap():
+			panic("no message has a map yet: fill it here")
+		case f.IsList():
+			list := msg.Mutable(f).List()
+			for range pick(m, 0, 1, 1, 2, 3, 40) {
+				if f.Message() == nil {
+					list.Append(m.scalar(f))
+					continue
+				}
+				m.fill(list.AppendMutable().Message(), depth+1)
+			}
+		case f.Message() != nil:
+			m.fill(msg.Mutable(f).Message(), depth+1)
+		default:
+			msg.Set(f, m.scalar(f))
+		}
+	}
+}
+
+func (m *evilMouth) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
+	switch f.Kind() {
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(m.IntN(2) == 0)
+	case protoreflect.StringKind:
+		return protoreflect.ValueOfString(m.text(f))
+	case protoreflect.BytesKind:
+		return protoreflect.ValueOfBytes(m.bytes())
+	case protoreflect.Uint64Kind:
+		return protoreflect.ValueOfUint64(m.number())
+	case protoreflect.Uint32Kind:
+		return protoreflect.ValueOfUint32(pick[uint32](m, 0, 1, 2, 4, 5, 6, 77, math.MaxUint32))
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64(int64(m.number()))
+	default:
+		return f.Default()
+	}
+}
+
+func (m *evilMouth) text(f protoreflect.FieldDescriptor) string {
+	if f.Name() == "node_id" && m.IntN(10) > 0 {
+		return evilID // others end the stream at once
+	}
+	return pick(m, "", evilID, "node-1", "nobody", "127.0.0.1:1", "host:99999", strings.Repeat("x", 300), "\x00/../\n", strings.Repeat("a/", 5000))
+}
+
+func (m *evilMouth) number() uint64 {
+	term := m.term()
+	return pick[uint64](m, 0, 1, 2, term-1, term, term, term+1, term+1<<20, 1<<25, 1<<32, 1<<40, 1<<62, 1<<63, math.MaxUint64, m.Uint64())
+}
+
+// bytes are those of something that has a meaning somewhere, or of nothing.
+func (m *evilMouth) bytes() []byte {
+	switch m.IntN(7) {
+	case 0:
+		return nil
+	case 1:
+		return m.random(pick(m, 16, 32))
+	case 2:
+		return m.random(m.IntN(20_000))
+	case 3:
+		servers := []raft.Server{{ID: evilID, Address: evilID}, {ID: "node-1", Address: "node-1", Suffrage: raft.Nonvoter}}
+		return raft.EncodeConfiguration(raft.Configuration{Servers: servers[:m.IntN(3)]})
+	case 4:
+		return fsm.EncodeEnvelope([][]byte{m.transaction(), fsm.EncodeTermStart()})
+	case 5:
+		return fsm.EncodeRemoveNode(pick(m, "node-1", evilID))
+	default:
+		return m.transaction()
+	}
+}
+
+func (m *evilMouth) random(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(m.Uint32())
+	}
+	return b
+}
+
+// transaction is what a member may do.
+func (m *evilMouth) transaction() []byte {
+	in := &txn.Intent{}
+	for i := range 1 + m.IntN(3) {
+		key := fmt.Appendf(nil, "%s/%d%d", evilID, i, m.IntN(8)) // in order
+		in.Writes = append(in.Writes, txn.Write{Kind: store.EventPut, Key: key, Value: m.random(m.IntN(1000))})
+	}
+	b, err := fsm.EncodeTransaction(in)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// mutate changes a copy of b.
+func (m *evilMouth) mutate(b []byte) []byte {
+	b = slices.Clone(b)
+	if len(b) == 0 {
+		return m.random(1 + m.IntN(30))
+	}
+	at := m.IntN(len(b))
+	switch m.IntN(9) {
+	case 0: // flipped bits
+		for range 1 + m.IntN(4) {
+			b[m.IntN(len(b))] ^= 1 << m.IntN(8)
+		}
+	case 1: // truncated
+		b = b[:at]
+	case 2: // lengthened
+		b = append(b, m.random(m.IntN(100))...)
+	case 3: // a length that lies
+		if len(b) >= 4 {
+			binary.BigEndian.PutUint32(b, pick[uint32](m, 0, 1, uint32(len(b)), 1<<20, 1<<24, 1<<31, math.MaxUint32))
+		}
+	case 4: // a part of another frame
+		if len(m.sent) > 0 {
+			other := m.sent[m.IntN(len(m.sent))]
+			b = append(b[:at:at], other[m.IntN(len(other)+1):]...)
+		}
+	case 5: // a part twice
+		b = slices.Insert(b, at, b[m.IntN(at+1):at+1]...)
+	case 6: // a number at its extreme
+		b = append(protowire.AppendVarint(b[:at:at], pick[uint64](m, 0, math.MaxUint32, 1<<63, math.MaxUint64)), b[at+1:]...)
+	case 7: // a part missing
+		b = slices.Delete(b, m.IntN(at+1), at+1)
+	case 8: // mutated, and as long as it says
+		b[at] = byte(m.Uint32())
+		if len(b) >= 4 {
+			binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+		}
+	}
+	return b
+}
+
+func pick[V any](m *evilMouth, of ...V) V { return of[m.IntN(len(of))] }
+
+// harm is what the frames in b would do by right, were they sent by a member.
+type harm int
+
+const (
+	none     harm = iota
+	disrupts      // costs an election
+	destroys      // what raft and the operators trust members not to do
+)
+
+// judge tells what harm may come of b on a stream of the kind, by the rules that
+// a member has to break nothing with: raft believes who claims to lead, and each
+// member may remove others. It tells too whether b is whole frames.
+func (m *evilMouth) judge(kind transport.Kind, b []byte) (worst harm, whole bool) {
+	for len(b) > 4 {
+		size := 4 + uint64(binary.BigEndian.Uint32(b))
+		if size > uint64(len(b)) {
+			return worst, false
+		}
+		body := b[4:size]
+		switch {
+		case kind == transport.Raft && len(body) > 0:
+			worst = max(worst, m.judgeRaft(body[0], body[1:]))
+		case kind == transport.Peer && len(body) > 18 && body[9] == methodRemove:
+			worst = max(worst, judgeRemove(body[18:]))
+		}
+		b = b[size:]
+	}
+	return worst, len(b) == 0
+}
+
+func judgeRemove(body []byte) harm {
+	var req peerv1.RemoveRequest
+	if proto.Unmarshal(body, &req) == nil && (strings.HasPrefix(req.NodeId, "node-") || req.NodeId == evilID) {
+		return destroys
+	}
+	return none
+}
+
+func (m *evilMouth) judgeRaft(typ byte, body []byte) harm {
+	var vote raftv1.VoteRequest
+	var begin raftv1.SnapshotBegin
+	var now raftv1.TimeoutNowRequest
+	switch typ {
+	case 1:
+		return m.judgeAppend(body)
+	case 3:
+		if proto.Unmarshal(body, &vote) == nil && vote.NodeId == evilID && vote.Term >= m.term() {
+			return disrupts
+		}
+	case 6:
+		if proto.Unmarshal(body, &now) == nil && now.NodeId == evilID {
+			return disrupts
+		}
+	case 8:
+		if proto.Unmarshal(body, &begin) == nil && begin.NodeId == evilID && begin.Term >= m.term() {
+			return disrupts
+		}
+	}
+	return none
+}
+
+func (m *evilMouth) judgeAppend(body []byte) harm {
+	var req raftv1.AppendEntriesRequest
+	if proto.Unmarshal(body, &req) != nil || req.NodeId != evilID || req.Term < m.term() || req.Term > 1<<62 {
+		return none
+	}
+	for _, e := range req.Entries {
+		if !canBeStored(e) {
+			return none // it has to be refused
+		}
+	}
+	if len(req.Entries) > 0 || req.CommitIndex > 0 {
+		return destroys
+	}
+	return disrupts
+}
+
+func canBeStored(e *raftv1.Entry) bool {
+	switch raft.LogType(e.Type) {
+	case raft.LogCommand:
+		return fsm.CheckEntry(e.Data) == nil
+	case raft.LogConfiguration:
+		return raftnet.CheckConfiguration(e.Data) == nil
+	case raft.LogNoop, raft.LogBarrier:
+		return len(e.Data) == 0
+	default:
+		return false
+	}
+}
