@@ -126,6 +126,7 @@ var errorCodes = []struct {
 	{12, errTooManyJoins},
 	{13, ErrCopied},
 	{20, ErrRotationUnderWay},
+	{21, ErrSealed},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without
