@@ -28,6 +28,14 @@ func Crash(m *Machine) error {
 	return m.Close()
 }
 
+// Revive lets a machine go on that has stopped at an entry which it can't
+// decode: nothing of that was applied.
+func Revive(m *Machine) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed, m.advanced = nil, make(chan struct{})
+}
+
 type failingWriter struct {
 	writer
 	err error

@@ -26,7 +26,7 @@ func FuzzCheckCommand(f *testing.F) {
 	f.Add(writes(f, put("a", "1"), del("b")))
 	f.Add(fsm.EncodeTermStart())
 	f.Add(fsm.EncodeSetHistoryBudget(1))
-	m := open(f)
+	m := openIn(f, fuzzDir(f))
 	f.Fuzz(func(t *testing.T, cmd []byte) {
 		err := fsm.CheckCommand(cmd)
 		switch {
@@ -49,7 +49,7 @@ func FuzzCheckEntry(f *testing.F) {
 	f.Add(fsm.EncodeEnvelope([][]byte{writes(f, put("a", "1"), del("b")), fsm.EncodeTermStart()}), true)
 	f.Add(fsm.EncodeEnvelope([][]byte{fsm.EncodeRaiseFeatureLevel(2)}), true)
 	f.Add(fsm.EncodeEnvelope(nil), false)
-	m := open(f)
+	m := openIn(f, fuzzDir(f))
 	f.Fuzz(func(t *testing.T, data []byte, sum bool) {
 		if sum && len(data) >= 5 {
 			data = bytes.Clone(data)
@@ -68,6 +68,21 @@ func FuzzCheckEntry(f *testing.F) {
 	})
 }
 
+// fuzzDir is in memory where the system has such: some file systems write a
+// file to disk that replaces another one, which takes longer than all else.
+func fuzzDir(tb testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "fsm-fuzz-")
+	if err != nil {
+		return tb.TempDir()
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
 // renewable is a machine that outlives the runs of a fuzz test.
 type renewable struct {
 	*fsm.Machine
@@ -75,7 +90,7 @@ type renewable struct {
 }
 
 func newRenewable(f *testing.F) *renewable {
-	r := &renewable{dir: f.TempDir()}
+	r := &renewable{dir: fuzzDir(f)}
 	r.open(f)
 	f.Cleanup(func() { closeMachine(f, r.Machine) })
 	return r
@@ -98,23 +113,39 @@ func (r *renewable) renew(tb testing.TB) {
 	r.open(tb)
 }
 
-// FuzzApply: whatever an entry holds is applied or stops the machine with a
-// reason.
+// renewEach is after how many stops a machine is made new. It costs a thousand
+// times as much as an entry.
+const renewEach = 1000
+
+// FuzzApply: whatever an entry holds is applied, or stops the machine with a
+// reason before anything of it is applied. CheckEntry says beforehand which.
 func FuzzApply(f *testing.F) {
 	f.Add(fsm.EncodeEnvelope(nil), false)
 	f.Add(goldenLog(f)[1].Data, true)
 	f.Add(fsm.EncodeEnvelopeVersion(2, fsm.EncodeTermStart()), true)
 	m := newRenewable(f)
+	stops := 0
 	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
 		if seal { // past the checksum
 			data = fsm.SealEnvelope(bytes.Clone(data))
 		}
 		if m.Err() != nil {
-			m.renew(t)
+			if stops++; stops%renewEach == 0 {
+				m.renew(t)
+			} else {
+				fsm.Revive(m.Machine)
+			}
 		}
-		_, err := m.Apply([]fsm.Entry{{Index: m.Position().Index + 1, Term: 1, Kind: fsm.EntryCommands, Data: data}})
-		if err != nil && !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, fsm.ErrTooNew) {
+		before := m.Position()
+		_, err := m.Apply([]fsm.Entry{{Index: before.Index + 1, Term: 1, Kind: fsm.EntryCommands, Data: data}})
+		switch {
+		case err == nil:
+		case fsm.CheckEntry(data) == nil:
+			t.Fatalf("CheckEntry lets through what stops the machine: %v", err)
+		case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, fsm.ErrTooNew):
 			t.Fatalf("Apply returned %v", err)
+		case m.Position() != before:
+			t.Fatalf("Apply went from %+v to %+v and returned %v", before, m.Position(), err)
 		}
 	})
 }
@@ -178,7 +209,7 @@ func FuzzOpen(f *testing.F) {
 	for page := range len(image) / 4096 {
 		f.Add(image, page*4096+10, byte(1))
 	}
-	dir := f.TempDir()
+	dir := fuzzDir(f)
 	f.Fuzz(func(t *testing.T, image []byte, at int, flip byte) {
 		if at >= 0 && at < len(image) {
 			image = bytes.Clone(image)

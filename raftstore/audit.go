@@ -33,6 +33,7 @@ const (
 	auditAuthorityAdded    = "authority_added"
 	auditAuthorityPromoted = "authority_promoted"
 	auditAuthorityDropped  = "authority_dropped"
+	auditWordTaken         = "word_taken"      // by a node that was away
 	auditLearnedOfRemoval  = "removal_learned" // by the node that was removed
 	auditGossipRotation    = "gossip_rotation_ordered"
 )

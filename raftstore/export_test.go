@@ -3,13 +3,16 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"sort"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/spire-raft/spire-raft/fsm"
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
 	"github.com/spire-raft/spire-raft/raftstore/internal/life"
@@ -79,6 +82,34 @@ func Authorities(n *Node) (roots []string, own string) {
 		roots = append(roots, pin.String())
 	}
 	return roots, n.own.Issuer().String()
+}
+
+// AuthorityKey is the key of the cluster's authority as it is stored, and in plain.
+func AuthorityKey(n *Node) (stored, plain []byte, err error) {
+	a, instance, err := n.authority()
+	if err != nil {
+		return nil, nil, err
+	}
+	ca, err := n.openAuthority(n.base, a, instance)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, err = ca.Key()
+	return a.Key, plain, err
+}
+
+// WriteSnapshot writes what a node would send to one that lags.
+func WriteSnapshot(n *Node, w io.Writer) error {
+	if err := n.machine.Machine.Flush(); err != nil {
+		return err
+	}
+	s, err := n.machine.Machine.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.WriteTo(w)
+	return err
 }
 
 // Rotation is the step that a rotation is at by the state of a node.
@@ -186,4 +217,23 @@ func BodyBytesMax(method uint8) int {
 // AnswerBytesMax is the size of the largest answer that is decoded.
 func AnswerBytesMax(method uint8) int {
 	return sort.Search(1<<30, func(size int) bool { return checkAnswer(method, size) != nil }) - 1
+}
+
+// SignWord signs a word with the authority's key: what a member of the cluster
+// can do, and who has stolen that key.
+func (n *Node) SignWord(w *peerv1.Word) (*peerv1.WordRequest, error) {
+	a, _, err := n.authority()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := authority.OpenCA(a.Certificate, a.Key)
+	if err != nil {
+		return nil, err
+	}
+	word, err := proto.Marshal(w)
+	if err != nil {
+		return nil, err
+	}
+	signature, err := ca.SignWord(word)
+	return &peerv1.WordRequest{Word: word, Signature: signature}, err
 }

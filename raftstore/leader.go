@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/transport"
 )
 
 const (
@@ -210,6 +212,9 @@ func (n *Node) lookAt(ctx context.Context, s raft.Server, members []*peerv1.Memb
 	defer cancel()
 	id := string(s.ID)
 	resp, err := n.probe(attempt, id, members)
+	if refused := errors.Is(err, transport.ErrNotAuthorized); refused || err == nil {
+		n.offerWord(id, refused, resp.GetLastLogIndex())
+	}
 	if err != nil {
 		n.peers.missed(id)
 		return nil

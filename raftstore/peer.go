@@ -32,6 +32,7 @@ const (
 	methodRotate    = 14
 
 	methodRotateGossip = 15
+	methodWord         = 16
 )
 
 // bodyBytesMax bounds the body of a request by its method, before it is read: a
@@ -164,6 +165,10 @@ func (n *Node) handleStranger(ctx context.Context, conn *transport.Conn, method 
 				Member:        len(n.configuration().Servers) > 0,
 				AskerIsMember: n.isMember(conn.Peer().Node),
 			}, nil
+		})
+	case methodWord:
+		return answer(body, &peerv1.WordRequest{}, func(req *peerv1.WordRequest) (*peerv1.WordResponse, error) {
+			return &peerv1.WordResponse{}, n.handleWord(ctx, conn.Peer(), req)
 		})
 	}
 	return nil, fmt.Errorf("%w: method %d on a join stream", errBadRequest, method)

@@ -37,6 +37,8 @@ type peerHealth struct {
 
 	GossipKeysIndex uint64 // see Node.gossipKeysIndex
 
+	wordShown time.Time // when it was shown the cluster's word for this leader, zero if it needs none
+
 	Accused bool // of having another state than a quorum, and reported
 }
 
@@ -67,6 +69,33 @@ func (p *peers) seen(id string, voter bool, resp *peerv1.ProbeResponse, applied 
 		h.CaughtUp = now
 	}
 	p.health[id] = h
+}
+
+// wordDue tells whether it is time to show a peer the cluster's word, and notes
+// that it is done. A peer that has refused this node needs one, and another one
+// for as long as it is behind the configuration.
+func (p *peers) wordDue(id string, refused, behind bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.health[id]
+	pause := wordRenewal
+	switch {
+	case refused:
+		pause = wordPause
+	case h.wordShown.IsZero():
+		return false
+	case !behind:
+		h.wordShown = time.Time{}
+		p.health[id] = h
+		return false
+	}
+	now := time.Now()
+	if now.Sub(h.wordShown) < pause {
+		return false
+	}
+	h.wordShown = now
+	p.health[id] = h
+	return true
 }
 
 // accuse notes that a peer has another state than a quorum, and tells whether

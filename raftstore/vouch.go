@@ -34,14 +34,50 @@ type vouched struct {
 
 // vouch is what is known of one node.
 type vouch struct {
-	asked time.Time // when the last question began
-	until time.Time // how long it counts as a member; zero if nobody says so
+	asked  time.Time // when the last question began
+	until  time.Time // how long it counts as a member; zero if nobody says so
+	silent time.Time // since when nobody answers the questions; zero if somebody does
+	word   time.Time // how long the cluster's signed word for it counts, see word.go
 }
+
+// verdict is what the servers say of a node.
+type verdict int
+
+const (
+	noVerdict verdict = iota // none answers
+	stranger
+	member
+)
 
 func (v *vouched) has(node string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return time.Now().Before(v.nodes[node].until)
+	now, known := time.Now(), v.nodes[node]
+	return now.Before(known.until) || now.Before(known.word)
+}
+
+// nobodyKnows tells whether a node was asked about for long, and nobody has
+// answered.
+func (v *vouched) nobodyKnows(node string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	silent := v.nodes[node].silent
+	return !silent.IsZero() && time.Since(silent) >= wordPatience
+}
+
+// take lets a node in on the cluster's word, and tells whether that is news.
+func (v *vouched) take(node string) (news bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	known, ok := v.nodes[node]
+	if !ok {
+		return false // it took too long
+	}
+	news = now.After(known.word)
+	known.word = now.Add(vouchTTL)
+	v.nodes[node] = known
+	return news
 }
 
 // begin tells whether it is time to ask about a node, and notes that it is done.
@@ -50,7 +86,11 @@ func (v *vouched) begin(node string) bool {
 	defer v.mu.Unlock()
 	now := time.Now()
 	for id, known := range v.nodes {
-		if now.After(known.until) && now.Sub(known.asked) > vouchPause {
+		keep := vouchPause
+		if !known.silent.IsZero() {
+			keep = vouchTTL // how long that lasts counts
+		}
+		if now.After(known.until) && now.After(known.word) && now.Sub(known.asked) > keep {
 			delete(v.nodes, id)
 		}
 	}
@@ -69,8 +109,9 @@ func (v *vouched) begin(node string) bool {
 	return true
 }
 
-// end notes whether somebody vouches for a node.
-func (v *vouched) end(node string, member bool) {
+// end notes what the servers have said of a node. That one of them denies it is
+// more than the cluster's word.
+func (v *vouched) end(node string, said verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	known, ok := v.nodes[node]
@@ -78,8 +119,15 @@ func (v *vouched) end(node string, member bool) {
 		return // it took too long
 	}
 	known.until = time.Time{}
-	if member {
-		known.until = time.Now().Add(vouchTTL)
+	switch said {
+	case member:
+		known.until, known.silent = time.Now().Add(vouchTTL), time.Time{}
+	case stranger:
+		known.word, known.silent = time.Time{}, time.Time{}
+	case noVerdict:
+		if known.silent.IsZero() {
+			known.silent = known.asked
+		}
 	}
 	v.nodes[node] = known
 }
@@ -97,28 +145,41 @@ func (n *Node) inquire(node string) {
 	})
 }
 
-// vouchedFor tells whether one of the servers that answer before ctx ends says
-// that node is a member.
-func (n *Node) vouchedFor(ctx context.Context, node string) bool {
+// vouchedFor tells what the servers that answer before ctx ends say of a node. It
+// is a member where one of them says so.
+func (n *Node) vouchedFor(ctx context.Context, node string) verdict {
 	ctx, cancel := context.WithCancel(ctx) // ends the calls that are not needed any more
 	defer cancel()
 	servers := n.configuration().Servers
-	answers := make(chan bool, len(servers))
+	answers := make(chan verdict, len(servers))
 	for _, s := range servers {
 		go func() {
-			var resp peerv1.VouchResponse
-			if string(s.ID) != n.id.NodeID {
-				_ = n.call(ctx, string(s.ID), methodVouch, &peerv1.VouchRequest{NodeId: node}, &resp) // no answer is no word
-			}
-			answers <- resp.GetMember()
+			answers <- n.askAbout(ctx, string(s.ID), node)
 		}()
 	}
+	said := noVerdict
 	for range servers {
-		if <-answers {
-			return true
+		if said = max(said, <-answers); said == member {
+			break
 		}
 	}
-	return false
+	return said
+}
+
+// askAbout asks one server, other than this node, about another node.
+func (n *Node) askAbout(ctx context.Context, server, node string) verdict {
+	if server == n.id.NodeID {
+		return noVerdict
+	}
+	var resp peerv1.VouchResponse
+	switch err := n.call(ctx, server, methodVouch, &peerv1.VouchRequest{NodeId: node}, &resp); {
+	case err != nil:
+		return noVerdict
+	case resp.GetMember():
+		return member
+	default:
+		return stranger
+	}
 }
 
 // handleVouch answers from this node's own configuration alone: a word for

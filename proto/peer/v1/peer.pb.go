@@ -1255,6 +1255,186 @@ func (x *HelloResponse) GetAskerIsMember() bool {
 	return false
 }
 
+// Word is what the cluster says of one of its nodes, signed by its own authority:
+// for a node that was away while all others that it knows were replaced.
+type Word struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Cluster  string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Instance string                 `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The node, and the SHA-256 of its SubjectPublicKeyInfo.
+	NodeId string `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Key    []byte `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	// Where the committed configuration is in the log that names the node.
+	ConfigurationIndex uint64 `protobuf:"varint,5,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"`
+	// When it was said. It counts for some minutes.
+	UnixSeconds   int64 `protobuf:"varint,6,opt,name=unix_seconds,json=unixSeconds,proto3" json:"unix_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Word) Reset() {
+	*x = Word{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Word) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Word) ProtoMessage() {}
+
+func (x *Word) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Word.ProtoReflect.Descriptor instead.
+func (*Word) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Word) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Word) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Word) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Word) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Word) GetConfigurationIndex() uint64 {
+	if x != nil {
+		return x.ConfigurationIndex
+	}
+	return 0
+}
+
+func (x *Word) GetUnixSeconds() int64 {
+	if x != nil {
+		return x.UnixSeconds
+	}
+	return 0
+}
+
+// WordRequest shows a word on a stream of kind "join", to a node that refuses the
+// one which shows it.
+type WordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A Word, encoded, and the signature over it.
+	Word          []byte `protobuf:"bytes,1,opt,name=word,proto3" json:"word,omitempty"`
+	Signature     []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WordRequest) Reset() {
+	*x = WordRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WordRequest) ProtoMessage() {}
+
+func (x *WordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WordRequest.ProtoReflect.Descriptor instead.
+func (*WordRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WordRequest) GetWord() []byte {
+	if x != nil {
+		return x.Word
+	}
+	return nil
+}
+
+func (x *WordRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+type WordResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WordResponse) Reset() {
+	*x = WordResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WordResponse) ProtoMessage() {}
+
+func (x *WordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WordResponse.ProtoReflect.Descriptor instead.
+func (*WordResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+}
+
 // VouchRequest asks any member, on behalf of a node whose configuration may be
 // old, whether a node that it doesn't know is a member.
 type VouchRequest struct {
@@ -1266,7 +1446,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1458,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1471,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1311,7 +1491,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1503,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1516,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1420,7 +1600,18 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\fHelloRequest\"O\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\bR\x06member\x12&\n" +
-	"\x0fasker_is_member\x18\x02 \x01(\bR\raskerIsMember\"'\n" +
+	"\x0fasker_is_member\x18\x02 \x01(\bR\raskerIsMember\"\xbb\x01\n" +
+	"\x04Word\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\tR\binstance\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\x12/\n" +
+	"\x13configuration_index\x18\x05 \x01(\x04R\x12configurationIndex\x12!\n" +
+	"\funix_seconds\x18\x06 \x01(\x03R\vunixSeconds\"?\n" +
+	"\vWordRequest\x12\x12\n" +
+	"\x04word\x18\x01 \x01(\fR\x04word\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x0e\n" +
+	"\fWordResponse\"'\n" +
 	"\fVouchRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"'\n" +
 	"\rVouchResponse\x12\x16\n" +
@@ -1438,7 +1629,7 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*ProposeRequest)(nil),          // 0: spireraft.peer.v1.ProposeRequest
 	(*ProposeResponse)(nil),         // 1: spireraft.peer.v1.ProposeResponse
@@ -1463,8 +1654,11 @@ var file_spireraft_peer_v1_peer_proto_goTypes = []any{
 	(*AddTokenResponse)(nil),        // 20: spireraft.peer.v1.AddTokenResponse
 	(*HelloRequest)(nil),            // 21: spireraft.peer.v1.HelloRequest
 	(*HelloResponse)(nil),           // 22: spireraft.peer.v1.HelloResponse
-	(*VouchRequest)(nil),            // 23: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),           // 24: spireraft.peer.v1.VouchResponse
+	(*Word)(nil),                    // 23: spireraft.peer.v1.Word
+	(*WordRequest)(nil),             // 24: spireraft.peer.v1.WordRequest
+	(*WordResponse)(nil),            // 25: spireraft.peer.v1.WordResponse
+	(*VouchRequest)(nil),            // 26: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 27: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
 	4, // 0: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
@@ -1489,7 +1683,7 @@ func file_spireraft_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
