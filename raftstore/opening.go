@@ -33,7 +33,7 @@ const copiedCure = "if this is not the only process of the node, delete this dat
 
 // checkCopied returns ErrCopied where dir is marked.
 func checkCopied(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, copiedFile)); err == nil {
+	if _, err := os.Lstat(filepath.Join(dir, copiedFile)); err == nil {
 		return fmt.Errorf("data directory %s: %w; %s", dir, ErrCopied, copiedCure)
 	}
 	return nil
