@@ -11,6 +11,7 @@ import (
 
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
@@ -120,6 +121,9 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 			ErrNotMember, n.id.NodeID)
 	}
 	if n.raft.State() != raft.Leader {
+		if err := n.mayKnowLeader(conn.Peer().Node, req.GetToken()); err != nil {
+			return nil, err
+		}
 		return n.leaderForJoin(), nil
 	}
 	source := transport.SourceOf(conn.RemoteAddr())
@@ -137,6 +141,9 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 		n.failedJoins.failed(source, time.Now())
 	}
 	if err == nil {
+		err = n.canIssue(ctx, who) // before the token is spent
+	}
+	if err == nil {
 		err = n.takeIn(ctx, who, hash, req.GetAddress())
 	}
 	if err != nil {
@@ -147,7 +154,7 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 	}
 	resp := &peerv1.JoinResponse{Members: n.memberAddresses(), Instance: n.instance()}
 	if who.request != nil {
-		chain, roots, err := n.issue(who)
+		chain, roots, err := n.issue(ctx, who)
 		if err != nil {
 			return nil, err
 		}
@@ -211,6 +218,28 @@ func (n *Node) admissible(node, disk string) error {
 		return fmt.Errorf("%w: %s; remove it first, then join with a new node id", ErrAlreadyMember, node)
 	}
 	return nil
+}
+
+// mayKnowLeader returns errNotLeader where who asks has shown neither a token
+// that this node's state knows nor the certificate of a member: strangers are not
+// told who leads. A new token may not have come here yet.
+func (n *Node) mayKnowLeader(node, text string) error {
+	if n.isMember(node) {
+		return nil
+	}
+	token, err := authority.ParseToken(text, n.id.ClusterID)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	view, err := n.machine.View()
+	if err != nil {
+		return n.explain(err)
+	}
+	defer view.Close()
+	if _, found, err := view.JoinToken(token.Hash()); err != nil || found {
+		return err
+	}
+	return fmt.Errorf("%w, and node %s doesn't know the join token, or not yet: if it asks for long, make a new one", errNotLeader, n.id.NodeID)
 }
 
 // leaderForJoin tells a node that wants to join whom to ask.

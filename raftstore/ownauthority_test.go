@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
@@ -287,4 +288,31 @@ func TestOwnAuthority_AStolenAuthorityMakesNoMember(t *testing.T) {
 			t.Errorf("a %s stream of a forged node-2: %v, want %v", kind, err, transport.ErrNotAuthorized)
 		}
 	}
+}
+
+// TestJoin_StrangersAreNotToldWhoLeads: who has no token that the cluster knows
+// learns of a follower neither the leader's name nor its address.
+func TestJoin_StrangersAreNotToldWhoLeads(t *testing.T) {
+	c := startCluster(t, 2, ownAuthority)
+	other := startCluster(t, 1, ownAuthority)
+	follower := c.nodes[c.follower()].Status().NodeID
+	stranger, _ := c.forged("node-7")
+	ask := func(token string) (string, error) {
+		var resp peerv1.JoinResponse
+		err := c.ask(stranger, transport.Join, follower, methodJoin, &peerv1.JoinRequest{Token: token, DiskId: "d", NodeId: "node-7"}, &resp)
+		return resp.GetLeader().GetNodeId(), err
+	}
+	for _, bad := range []string{"", "nonsense", other.token()} {
+		if leader, err := ask(bad); err == nil {
+			t.Errorf("who shows the token %.10q is told that %q leads", bad, leader)
+		}
+	}
+	token := c.token()
+	c.eventually("the follower knows the token", func() error {
+		leader, err := ask(token)
+		if err == nil && leader == "" {
+			return errors.New("no leader is named")
+		}
+		return err
+	})
 }

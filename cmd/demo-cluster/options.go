@@ -40,8 +40,8 @@ and checks that nothing was lost.
   story   shows one thing after the other: kill -9 of the leader, a rolling
           restart, a lost disk, the loss of a majority (at least 3 nodes)
   chaos   disturbs servers at random for a while: kill -9, SIGSTOP, graceful
-          restarts, lost disks; renews certificates all the time
-          (at least 3 nodes)
+          restarts, lost disks; renews certificates all the time, and
+          replaces the certificate authority (at least 3 nodes)
   serve   leaves the cluster alone until Ctrl-C, and prints how to reach it
 
 The exit status is 0 if every promise was kept, else 1, and 2 for wrong usage.

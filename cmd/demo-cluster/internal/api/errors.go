@@ -20,6 +20,9 @@ var (
 	// ErrBanned: the agent was banned.
 	ErrBanned = errors.New("agent is banned")
 
+	// ErrRotating: the cluster's authority is being replaced already.
+	ErrRotating = errors.New("a rotation of the authority is under way")
+
 	// ErrUnauthorized: the request doesn't carry the token of this run.
 	ErrUnauthorized = errors.New("missing or wrong bearer token")
 )
@@ -50,6 +53,7 @@ var wireErrors = []struct {
 	{"exists", ErrExists, http.StatusConflict},
 	{"not_found", ErrNotFound, http.StatusNotFound},
 	{"banned", ErrBanned, http.StatusForbidden},
+	{"rotating", ErrRotating, http.StatusConflict},
 	{"unauthorized", ErrUnauthorized, http.StatusUnauthorized},
 	{"deadline", context.DeadlineExceeded, http.StatusGatewayTimeout},
 	{"canceled", context.Canceled, http.StatusGatewayTimeout},

@@ -27,10 +27,8 @@ type Setup struct {
 	// Token is what a client must present. It changes with each run.
 	Token string `json:"token"`
 
-	// Seeds are gossip addresses of other servers, GossipKey encrypts what is
-	// sent to them.
-	Seeds     []string `json:"seeds"`
-	GossipKey []byte   `json:"gossip_key"`
+	// Seeds are gossip addresses of other servers.
+	Seeds []string `json:"seeds"`
 
 	// Bootstrap makes the server the first of a new cluster, and so the
 	// authority of all. A JoinToken makes it ask the servers at the addresses of

@@ -30,6 +30,13 @@ type Status struct {
 	// renewed before.
 	CertificateNotAfter time.Time `json:"certificate_not_after"`
 
+	// AuthorityNotAfter is when the cluster's own authority ends, unless it is
+	// replaced before. Rotation is the step of its replacement, empty where there
+	// is none, and RotationWaitsFor whom the leader waits for.
+	AuthorityNotAfter time.Time `json:"authority_not_after"`
+	Rotation          string    `json:"rotation,omitempty"`
+	RotationWaitsFor  []string  `json:"rotation_waits_for,omitempty"`
+
 	// Diverged tells that the server has seen another with a different hash at
 	// the same index.
 	Diverged bool `json:"diverged"`

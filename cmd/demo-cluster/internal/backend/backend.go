@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"syscall"
@@ -55,7 +56,6 @@ func config(setup api.Setup, log *slog.Logger) raftstore.Config {
 		Logger:              log,
 		Gossip: &raftstore.GossipConfig{
 			BindAddress: setup.Addresses.Gossip,
-			Key:         setup.GossipKey,
 			Seeds:       setup.Seeds,
 		},
 	}
@@ -80,6 +80,9 @@ func (r *replica) Status() api.Status {
 
 		CertificateNotAfter: s.CertificateNotAfter,
 	}
+	if a := s.Authority; a != nil {
+		out.AuthorityNotAfter, out.Rotation, out.RotationWaitsFor = a.NotAfter, string(a.Rotation), a.WaitsFor
+	}
 	if s.Role != raftstore.RoleNonVoter {
 		out.Voters = append(out.Voters, s.NodeID)
 	}
@@ -90,4 +93,13 @@ func (r *replica) Status() api.Status {
 	}
 	slices.Sort(out.Voters)
 	return out
+}
+
+// RotateAuthority implements [node.Backend].
+func (r *replica) RotateAuthority(ctx context.Context) error {
+	err := r.Node.RotateAuthority(ctx)
+	if errors.Is(err, raftstore.ErrRotationUnderWay) {
+		return fmt.Errorf("%w: %w", api.ErrRotating, err)
+	}
+	return err
 }

@@ -134,6 +134,13 @@ func (c *Client) RemoveServer(ctx context.Context, node string, timeout time.Dur
 	return err
 }
 
+// RotateAuthority begins to replace the cluster's own authority. It is
+// [api.ErrRotating] where that is under way already.
+func (c *Client) RotateAuthority(ctx context.Context, timeout time.Duration) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, "/v1/rotation", nil, nil, timeout)
+	return err
+}
+
 func entryPath(id string) string { return "/v1/entries/" + url.PathEscape(id) }
 
 func consistency(c store.Consistency) url.Values {

@@ -16,8 +16,7 @@ import (
 const (
 	clusterID = "demo"
 
-	gossipKeyBytes = 32
-	tokenBytes     = 32
+	tokenBytes = 32
 
 	// pollInterval is the time between looks at what is waited for.
 	pollInterval = 20 * time.Millisecond
@@ -58,7 +57,6 @@ type Cluster struct {
 	cfg       Config
 	spawner   *spawner
 	token     string
-	gossipKey []byte
 	crashes   chan Crash
 	closeOnce sync.Once
 
@@ -68,8 +66,8 @@ type Cluster struct {
 	named int        // node ids that were given away; each is used once
 }
 
-// New prepares a cluster: directories and secrets. No process runs yet. Close
-// it.
+// New prepares a cluster: directories, and the token for clients. No process runs
+// yet. Close it.
 func New(cfg Config) (*Cluster, error) {
 	if cfg.Say == nil {
 		cfg.Say = func(string, ...any) {}
@@ -77,10 +75,9 @@ func New(cfg Config) (*Cluster, error) {
 	c := &Cluster{
 		TrustDomain: cfg.TrustDomain,
 
-		cfg:       cfg,
-		token:     base64.RawURLEncoding.EncodeToString(random(tokenBytes)),
-		gossipKey: random(gossipKeyBytes),
-		crashes:   make(chan Crash, cfg.Nodes),
+		cfg:     cfg,
+		token:   base64.RawURLEncoding.EncodeToString(random(tokenBytes)),
+		crashes: make(chan Crash, cfg.Nodes),
 	}
 	for range cfg.Nodes {
 		s := newServer(c)

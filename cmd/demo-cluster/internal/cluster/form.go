@@ -148,7 +148,6 @@ func (c *Cluster) setup(s *Server) (api.Setup, error) {
 		Dir:         s.dataDir(),
 		Addresses:   s.Addresses(),
 		Token:       c.token,
-		GossipKey:   c.gossipKey,
 
 		CertificateLifetime: c.cfg.CertificateLifetime,
 	}

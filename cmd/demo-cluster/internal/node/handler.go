@@ -40,6 +40,10 @@ type Backend interface {
 	// RemoveServer takes a server out of the cluster for good. One that was
 	// removed before is no error.
 	RemoveServer(ctx context.Context, nodeID string) error
+
+	// RotateAuthority begins to replace the cluster's own authority. It is
+	// api.ErrRotating where that is under way already.
+	RotateAuthority(ctx context.Context) error
 }
 
 // server answers the client API from a backend.
@@ -75,6 +79,7 @@ func Handler(stopping context.Context, backend Backend, agents *cache.Cache, tok
 		"GET /v1/status":          s.status,
 		"POST /v1/join-tokens":    s.createJoinToken,
 		"DELETE /v1/servers/{id}": s.removeServer,
+		"POST /v1/rotation":       s.rotateAuthority,
 	} {
 		mux.Handle(pattern, s.answer(answer))
 	}

@@ -56,6 +56,10 @@ func (backend) RemoveServer(_ context.Context, node string) error {
 	return nil
 }
 
+func (backend) RotateAuthority(context.Context) error {
+	return fmt.Errorf("%w: it waits for n2", api.ErrRotating)
+}
+
 // serve serves a memstore until the test ends, and returns a client of it. stop
 // ends the streams.
 func serve(t *testing.T) (c *client.Client, base string, stop func()) {
@@ -402,6 +406,9 @@ func TestHandler_WhatOperatorsDo(t *testing.T) {
 	}
 	if err := c.RemoveServer(t.Context(), "n2", timeout); err != nil {
 		t.Error(err)
+	}
+	if err := c.RotateAuthority(t.Context(), timeout); !errors.Is(err, api.ErrRotating) {
+		t.Errorf("another rotation: %v", err)
 	}
 	if err := c.RemoveServer(t.Context(), "n/3", timeout); !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), "no server n/3") {
 		t.Errorf("removal that the store refuses: %v", err)

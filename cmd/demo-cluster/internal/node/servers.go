@@ -29,3 +29,7 @@ func (s *server) createJoinToken(ctx context.Context, r *http.Request) (any, err
 func (s *server) removeServer(ctx context.Context, r *http.Request) (any, error) {
 	return struct{}{}, s.backend.RemoveServer(ctx, r.PathValue("id"))
 }
+
+func (s *server) rotateAuthority(ctx context.Context, _ *http.Request) (any, error) {
+	return struct{}{}, s.backend.RotateAuthority(ctx)
+}

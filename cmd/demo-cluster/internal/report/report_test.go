@@ -20,16 +20,16 @@ func TestWriteJSON_HasTheDocumentedShape(t *testing.T) {
 			Watch:     report.Watch{Events: 30, P50MS: 1.5, P99MS: 20},
 
 			Propagation: report.Percentiles{P50MS: 2.5, P99MS: 30}, AuthorizedPerSecond: 400.5, DataStoreOps: 12,
-			DisksReplaced: 2, CertificateRenewals: 17,
+			DisksReplaced: 2, CertificateRenewals: 17, AuthorityRotations: 3,
 		}, `{"ok":true,"scenario":"story","nodes":3,"acked":10,"lost":0,"ambiguous":1,"duplicated":0,` +
 			`"failovers":[{"recovery_ms":512.25}],` +
 			`"watch":{"events":30,"gaps":0,"duplicates":0,"out_of_order":0,"p50_ms":1.5,"p99_ms":20},"hash_equal":true,` +
-			`"propagation":{"p50_ms":2.5,"p99_ms":30},"authorized_per_s":400.5,"datastore_ops":12,"disks_replaced":2,"certificate_renewals":17}` + "\n"},
+			`"propagation":{"p50_ms":2.5,"p99_ms":30},"authorized_per_s":400.5,"datastore_ops":12,"disks_replaced":2,"certificate_renewals":17,"authority_rotations":3}` + "\n"},
 		{"a run that did not begin", report.Result{Scenario: "chaos", Nodes: 3, Error: "bad \"file\"\nline 2"},
 			`{"ok":false,"scenario":"chaos","nodes":3,"acked":0,"lost":0,"ambiguous":0,"duplicated":0,` +
 				`"failovers":[],` +
 				`"watch":{"events":0,"gaps":0,"duplicates":0,"out_of_order":0,"p50_ms":0,"p99_ms":0},"hash_equal":false,` +
-				`"propagation":{"p50_ms":0,"p99_ms":0},"authorized_per_s":0,"datastore_ops":0,"disks_replaced":0,"certificate_renewals":0,` +
+				`"propagation":{"p50_ms":0,"p99_ms":0},"authorized_per_s":0,"datastore_ops":0,"disks_replaced":0,"certificate_renewals":0,"authority_rotations":0,` +
 				`"error":"bad \"file\"\nline 2"}` + "\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

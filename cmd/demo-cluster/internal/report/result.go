@@ -46,6 +46,10 @@ type Result struct {
 	// renewed.
 	CertificateRenewals int `json:"certificate_renewals"`
 
+	// AuthorityRotations counts how often the cluster's certificate authority was
+	// replaced by another one, while the cluster went on.
+	AuthorityRotations int `json:"authority_rotations"`
+
 	// Error says why OK is false.
 	Error string `json:"error,omitempty"`
 }

@@ -74,12 +74,16 @@ func chaos(ctx context.Context, s *session) error {
 	if err := s.loadEntries(ctx); err != nil {
 		return err
 	}
-	s.Display.Printf("Chaos for %v with seed %d: kill -9, SIGSTOP, graceful restarts and lost disks, never of a majority; certificates live for %v",
+	s.Display.Printf("Chaos for %v with seed %d: kill -9, SIGSTOP, graceful restarts and lost disks, never of a majority; other authorities; certificates that live for %v",
 		s.Duration, s.Seed, chaosCertificates)
 	before, begun := s.ledger.Counts().Acknowledged, time.Now()
-	m := newMonkey(s, begun)
+	m, r := newMonkey(s, begun), newRotator(s, begun)
 	s.load.Start(ctx)
 	s.agents.Start(ctx)
+	rotating, stop := context.WithCancel(ctx)
+	defer r.wg.Wait()
+	defer stop()
+	r.start(rotating)
 	if err := s.calm(ctx, calmMax); err != nil {
 		return err
 	}
@@ -91,9 +95,11 @@ func chaos(ctx context.Context, s *session) error {
 			return err
 		}
 	}
+	took, acked := time.Since(begun), s.ledger.Counts().Acknowledged-before
+	r.wg.Wait() // the load goes on
 	s.load.Stop()
 	s.agents.Stop()
-	s.assess(time.Since(begun), s.ledger.Counts().Acknowledged-before, m)
+	s.assess(took, acked, m)
 	return nil
 }
 
@@ -105,6 +111,7 @@ func (s *session) assess(took time.Duration, acked int, m *monkey) {
 		s.problem("%.0f acknowledged writes/s on average, at least %d were to be shown", rate, ackedPerSec)
 	}
 	s.assessCertificates(took)
+	s.assessRotations()
 	s.mu.Lock()
 	failovers, disks := len(s.failovers), s.disksReplaced
 	s.mu.Unlock()

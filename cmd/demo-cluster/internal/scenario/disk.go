@@ -61,11 +61,23 @@ func (s *session) replace(ctx context.Context, srv *cluster.Server) error {
 	if err := s.Cluster.Remove(ctx, srv.Name()); err != nil {
 		return err
 	}
-	if err := s.Cluster.Replace(ctx, srv); err != nil {
+	if err := s.joinAnew(ctx, srv); err != nil {
 		return err
 	}
 	if err := s.Cluster.WaitVoters(ctx); err != nil {
 		return err
 	}
 	return s.Cluster.WaitCaughtUp(ctx, srv)
+}
+
+// joinAnew has another server join in the place of srv. A rotation of the
+// authority waits for servers that are away, and ends the tokens of the old one:
+// an operator lets it come to its end before.
+func (s *session) joinAnew(ctx context.Context, srv *cluster.Server) error {
+	s.joining.Lock()
+	defer s.joining.Unlock()
+	if err := s.Cluster.WaitNoRotation(ctx); err != nil {
+		return err
+	}
+	return s.Cluster.Replace(ctx, srv)
 }

@@ -121,7 +121,7 @@ func (s *session) report(sc Scenario) report.Report {
 	r.DataStoreOps = s.Cluster.Operations()
 	propagation := s.propagation.Percentiles(0.5, 0.99)
 	r.Propagation = report.Percentiles{P50MS: milliseconds(propagation[0]), P99MS: milliseconds(propagation[1])}
-	r.DisksReplaced = s.disksReplaced
+	r.DisksReplaced, r.AuthorityRotations = s.disksReplaced, s.rotations
 	r.CertificateRenewals = s.certificates.count()
 	r.Lost, r.Duplicated = s.verdict.Lost, s.verdict.Duplicated
 	watch := check.Total(s.watchers.streams())

@@ -82,18 +82,20 @@ func TestChaos_DemandsEnoughOfEverything(t *testing.T) {
 		failovers int
 		disks     int
 		renewals  int
+		rotations int
 		problem   string
 	}{
-		{"enough", 3000, 4, 2, 6, ""},
-		{"too few writes", 2900, 4, 2, 6, "48 acknowledged writes/s"},
-		{"too few failovers", 3000, 3, 2, 6, "3 failovers in 1m0s"},
-		{"too few lost disks", 3000, 4, 1, 6, "1 lost disks in 1m0s"},
-		{"too few renewals", 3000, 4, 2, 5, "5 renewals of certificates in 60 s"},
+		{"enough", 3000, 4, 2, 6, 3, ""},
+		{"too few writes", 2900, 4, 2, 6, 3, "48 acknowledged writes/s"},
+		{"too few failovers", 3000, 3, 2, 6, 3, "3 failovers in 1m0s"},
+		{"too few lost disks", 3000, 4, 1, 6, 3, "1 lost disks in 1m0s"},
+		{"too few renewals", 3000, 4, 2, 5, 3, "5 renewals of certificates in 60 s"},
+		{"too few rotations", 3000, 4, 2, 6, 2, "replaced 2 times in 1m0s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := testSession(t, 3)
 			s.failovers = make([]report.Failover, test.failovers)
-			s.disksReplaced, s.certificates.renewals = test.disks, test.renewals
+			s.disksReplaced, s.rotations, s.certificates.renewals = test.disks, test.rotations, test.renewals
 			s.assess(time.Minute, test.acked, &monkey{})
 			if got := strings.Join(s.problems, "; "); !strings.Contains(got, test.problem) || (got == "") != (test.problem == "") {
 				t.Errorf("problems %q, want %q", got, test.problem)

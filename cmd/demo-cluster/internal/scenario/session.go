@@ -44,6 +44,10 @@ type session struct {
 	probes     sync.WaitGroup // writes besides the load
 	probed     atomic.Int64   // how many of them there have been
 
+	// joining is held while a server gets a token and joins with it, and while a
+	// rotation of the authority begins: that ends the tokens that are not used.
+	joining sync.Mutex
+
 	mu        sync.Mutex // guards the fields below
 	failovers []report.Failover
 	notes     []string
@@ -56,6 +60,7 @@ type session struct {
 
 	agentsCompared int // answers to agents that are what they should be
 	disksReplaced  int // servers that lost their disk, and were replaced
+	rotations      int // of the cluster's authority
 }
 
 func newSession(cfg Config) *session {
