@@ -31,9 +31,26 @@ const (
 // again each day.
 type certificateWatch struct {
 	log   *slog.Logger
+	texts certificateTexts
 	state certificateState
 	said  time.Time
 }
+
+// certificateTexts are the lines about one kind of certificate.
+type certificateTexts struct{ fine, ending, expired string }
+
+var (
+	nodeTexts = certificateTexts{
+		fine:    "certificate is valid for long again",
+		ending:  "certificate expires, renew it: after that no other node takes a new connection of this one",
+		expired: "certificate has expired, renew it: no other node takes a new connection of this one, and what is open is not replaced",
+	}
+	authorityTexts = certificateTexts{
+		fine:    "the authority of the node certificates is valid for long again",
+		ending:  "the authority of the node certificates expires, replace it: what it has issued ends with it",
+		expired: "the authority of the node certificates has expired, replace it: it issues nothing, and what it has issued has ended with it",
+	}
+)
 
 func stateOfCertificate(notBefore, notAfter, now time.Time) certificateState {
 	switch left := notAfter.Sub(now); {
@@ -55,27 +72,32 @@ func (w *certificateWatch) look(notBefore, notAfter, now time.Time) {
 	w.state, w.said = state, now
 	switch state {
 	case certificateFine:
-		w.log.Info("certificate is valid for long again", "not_after", notAfter)
+		w.log.Info(w.texts.fine, "not_after", notAfter)
 	case certificateEnding:
-		w.log.Warn("certificate expires, renew it: after that no other node takes a new connection of this one",
+		w.log.Warn(w.texts.ending,
 			"not_after", notAfter, "left", notAfter.Sub(now))
 	case certificateExpired:
-		w.log.Error("certificate has expired, renew it: no other node takes a new connection of this one, and what is open is not replaced",
+		w.log.Error(w.texts.expired,
 			"not_after", notAfter)
 	}
 }
 
-// watchCertificate looks at the node's certificate from time to time, which also
-// takes up a new one without waiting for a handshake.
+// watchCertificate looks at the node's certificate and at its authority's from time
+// to time, which also takes up new ones without waiting for a handshake.
 func (n *Node) watchCertificate(ctx context.Context) {
-	w := certificateWatch{log: n.log}
+	own := certificateWatch{log: n.log, texts: nodeTexts}
+	issuer := certificateWatch{log: n.log, texts: authorityTexts}
 	look := func() {
-		notBefore, notAfter, err := n.transport.Validity()
-		if err != nil {
-			n.log.Error("certificate can't be looked at", "error", err)
-			return
+		for w, validity := range map[*certificateWatch]func() (time.Time, time.Time, error){
+			&own: n.transport.Validity, &issuer: n.transport.AuthorityValidity,
+		} {
+			notBefore, notAfter, err := validity()
+			if err != nil {
+				n.log.Error("certificate can't be looked at", "error", err)
+				continue
+			}
+			w.look(notBefore, notAfter, time.Now())
 		}
-		w.look(notBefore, notAfter, time.Now())
 	}
 	look()
 	every(ctx, certificateInterval, look)

@@ -11,7 +11,7 @@ import (
 // A certificate of 30 days, with looks at it until 3 days after its end.
 func TestCertificateWatch_TellsOncePerStateAndDaily(t *testing.T) {
 	var out bytes.Buffer
-	w := certificateWatch{log: slog.New(slog.NewTextHandler(&out, nil))}
+	w := certificateWatch{log: slog.New(slog.NewTextHandler(&out, nil)), texts: nodeTexts}
 	day := 24 * time.Hour
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	end := begin.Add(30 * day)
@@ -45,5 +45,29 @@ func TestCertificateWatch_TellsOncePerStateAndDaily(t *testing.T) {
 	w.look(begin.Add(32*day), begin.Add(62*day), begin.Add(32*day))
 	if n := lines("INFO"); n != 1 {
 		t.Errorf("a new certificate: %d lines", n)
+	}
+}
+
+func TestNotReady(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	fine := Status{Role: RoleFollower, Leader: "node-1", CertificateNotAfter: now.Add(time.Second)}
+	if reasons := notReady(fine, now); len(reasons) > 0 {
+		t.Errorf("a node that is fine is not ready: %q", reasons)
+	}
+	for name, c := range map[string]struct {
+		change func(*Status)
+		want   string
+	}{
+		"no leader": {func(s *Status) { s.Leader = "" }, "no leader"},
+		"no vote":   {func(s *Status) { s.Role = RoleNonVoter }, "no vote"},
+		"closed":    {func(s *Status) { s.Role = RoleClosed }, "closed"},
+		"removed":   {func(s *Status) { s.Err = ErrRemoved }, ErrRemoved.Error()},
+		"expired":   {func(s *Status) { s.CertificateNotAfter = now.Add(-time.Second) }, "expired"},
+	} {
+		s := fine
+		c.change(&s)
+		if reasons := notReady(s, now); len(reasons) != 1 || !strings.Contains(reasons[0], c.want) {
+			t.Errorf("%s: reasons %q", name, reasons)
+		}
 	}
 }

@@ -38,6 +38,14 @@ type Config struct {
 	// 30 days.
 	CertificateLifetime time.Duration
 
+	// AuthoritySeal encrypts the key of the cluster's own authority where it is
+	// stored: in the state of every node, in snapshots, in backups. All nodes of a
+	// cluster need the same one; one that has another, or none, goes on, but
+	// issues no certificates while it leads. Nil means that the key is stored in
+	// plain, and read in plain. To begin with a seal, to change it or to end it,
+	// give all nodes the new one, and then call RotateAuthority.
+	AuthoritySeal AuthoritySeal
+
 	// ListenAddress is the host:port for all traffic between nodes but gossip.
 	// Port 0 takes a free one.
 	ListenAddress string
@@ -319,6 +327,7 @@ func (c Config) Validate() error {
 	check(t.PromoteAfter > 0, "PromoteAfter %v is negative", t.PromoteAfter)
 	check(t.FreshnessInterval > 0, "FreshnessInterval %v is negative", t.FreshnessInterval)
 	check(c.RequestTimeout > 0, "RequestTimeout %v is negative", c.RequestTimeout)
+	check(c.AuthoritySeal == nil || c.Credentials == nil, "AuthoritySeal and Credentials exclude each other: with certificates from elsewhere there is no authority to seal")
 	check(c.CertificateLifetime >= certificateLifetimeMin && c.CertificateLifetime <= certificateLifetimeMax,
 		"CertificateLifetime %v is not between %v and %v", c.CertificateLifetime, certificateLifetimeMin, certificateLifetimeMax)
 	check(c.WatchersMax > 0, "WatchersMax %d is negative", c.WatchersMax)

@@ -54,6 +54,10 @@ var (
 	// until that is done; see Status.Authority for the servers that it waits for.
 	ErrRotationUnderWay = errors.New("a rotation of the authority is under way")
 
+	// ErrSealed: the leader can't open the key of the cluster's authority, and so
+	// issues nothing. Give it the AuthoritySeal of the others.
+	ErrSealed = errors.New("the key of the authority can't be opened")
+
 	// ErrToken: a join token that is malformed, unknown, expired, used by
 	// another node, or of another cluster. Create a new one.
 	ErrToken = errors.New("join token refused")

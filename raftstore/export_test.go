@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"sort"
 	"time"
@@ -81,6 +82,34 @@ func Authorities(n *Node) (roots []string, own string) {
 		roots = append(roots, pin.String())
 	}
 	return roots, n.own.Issuer().String()
+}
+
+// AuthorityKey is the key of the cluster's authority as it is stored, and in plain.
+func AuthorityKey(n *Node) (stored, plain []byte, err error) {
+	a, instance, err := n.authority()
+	if err != nil {
+		return nil, nil, err
+	}
+	ca, err := n.openAuthority(n.base, a, instance)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, err = ca.Key()
+	return a.Key, plain, err
+}
+
+// WriteSnapshot writes what a node would send to one that lags.
+func WriteSnapshot(n *Node, w io.Writer) error {
+	if err := n.machine.Machine.Flush(); err != nil {
+		return err
+	}
+	s, err := n.machine.Machine.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.WriteTo(w)
+	return err
 }
 
 // Rotation is the step that a rotation is at by the state of a node.

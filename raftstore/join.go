@@ -141,6 +141,9 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 		n.failedJoins.failed(source, time.Now())
 	}
 	if err == nil {
+		err = n.canIssue(ctx, who) // before the token is spent
+	}
+	if err == nil {
 		err = n.takeIn(ctx, who, hash, req.GetAddress())
 	}
 	if err != nil {
@@ -151,7 +154,7 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 	}
 	resp := &peerv1.JoinResponse{Members: n.memberAddresses(), Instance: n.instance()}
 	if who.request != nil {
-		chain, roots, err := n.issue(who)
+		chain, roots, err := n.issue(ctx, who)
 		if err != nil {
 			return nil, err
 		}

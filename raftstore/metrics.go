@@ -128,6 +128,10 @@ var statusGauges = []statusGauge{
 	gauge("certificate_not_after_seconds", "When this node's certificate expires, in Unix seconds.", func(s Status) float64 {
 		return float64(s.CertificateNotAfter.Unix())
 	}),
+	gauge("authority_not_after_seconds", "When the authority that vouches for this node's certificate expires, in Unix seconds.", func(s Status) float64 {
+		return float64(s.AuthorityNotAfter.Unix())
+	}),
+	gauge("ready", "1 where the node can serve, and go on to.", func(s Status) float64 { return truth(len(s.NotReady) == 0) }),
 	gauge("diverged", "1 where a state hash differed from another node's.", func(s Status) float64 { return truth(s.Diverged) }),
 }
 

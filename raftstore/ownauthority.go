@@ -21,13 +21,13 @@ import (
 // findCredentials finds, or makes in memory, the credentials of a node whose
 // cluster is its own authority. They are written down when the node may found a
 // cluster, or has been taken into one.
-func (n *Node) findCredentials(context.Context) (err error) {
+func (n *Node) findCredentials(ctx context.Context) (err error) {
 	if n.cfg.Credentials != nil {
 		return nil
 	}
 	n.own, err = authority.Open(n.cfg.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		n.own, err = n.makeCredentials()
+		n.own, err = n.makeCredentials(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("credentials: %w", err)
@@ -36,7 +36,7 @@ func (n *Node) findCredentials(context.Context) (err error) {
 	return nil
 }
 
-func (n *Node) makeCredentials() (*authority.Credentials, error) {
+func (n *Node) makeCredentials(ctx context.Context) (*authority.Credentials, error) {
 	if _, err := os.Stat(n.logPath()); !errors.Is(err, fs.ErrNotExist) || fsm.Exists(n.cfg.Dir) {
 		return nil, fmt.Errorf("%s is lost, but there is data: set Credentials if the certificate comes from elsewhere; else restore the file, or %s",
 			authority.FileName, lostCure)
@@ -45,9 +45,10 @@ func (n *Node) makeCredentials() (*authority.Credentials, error) {
 	if !n.cfg.Bootstrap {
 		return authority.New(n.cfg.Dir, id, n.cfg.CertificateLifetime)
 	}
+	instance := authority.NewInstance()
 	return authority.Found(n.cfg.Dir, authority.Leaf{
-		Identity: id, Instance: authority.NewInstance(), DiskID: n.id.DiskID, Lifetime: n.cfg.CertificateLifetime,
-	}, n.cfg.authorityLifetime)
+		Identity: id, Instance: instance, DiskID: n.id.DiskID, Lifetime: n.cfg.CertificateLifetime,
+	}, n.cfg.authorityLifetime, func(ca *authority.CA) ([]byte, error) { return n.sealKey(ctx, ca, instance) })
 }
 
 // finishFounding does the rest of a bootstrap that was interrupted.
@@ -213,12 +214,12 @@ func (n *Node) applicant(conn *transport.Conn, req *peerv1.JoinRequest) (who app
 }
 
 // issue returns a certificate for a node that is admitted.
-func (n *Node) issue(who applicant) (chain [][]byte, roots authority.Roots, err error) {
+func (n *Node) issue(ctx context.Context, who applicant) (chain [][]byte, roots authority.Roots, err error) {
 	a, instance, err := n.authority()
 	if err != nil {
 		return nil, roots, err
 	}
-	ca, err := authority.OpenCA(a.Certificate, a.Key)
+	ca, err := n.openAuthority(ctx, a, instance)
 	if err != nil {
 		return nil, roots, err
 	}

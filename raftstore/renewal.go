@@ -37,7 +37,7 @@ func (n *Node) renewFor(ctx context.Context, node string, request []byte) (*peer
 		n.auditRefused(ctx, auditRenewalRefused, node, err, slog.String("server", node), keyAttr(key))
 		return nil, err
 	}
-	chain, _, err := n.issue(applicant{node: node, disk: admission.DiskID, request: request})
+	chain, _, err := n.issue(ctx, applicant{node: node, disk: admission.DiskID, request: request})
 	if err != nil {
 		return nil, err
 	}

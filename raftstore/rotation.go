@@ -72,6 +72,8 @@ type rotation struct {
 	waitedAt uint64        // ChangedIndex of the step that is waited for
 	since    time.Time     // when the leader began to wait
 	said     time.Time     // when it last said so
+
+	sealChecked []byte // the key that checkSeal has looked at; belongs to followAuthority
 }
 
 // outdated tells whether certificates of issuer have to be renewed, as far as this
@@ -117,7 +119,7 @@ func (n *Node) beginRotation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key, err := ca.Key()
+	key, err := n.sealKey(ctx, ca, instance)
 	if err != nil {
 		return err
 	}

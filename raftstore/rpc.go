@@ -125,6 +125,7 @@ var errorCodes = []struct {
 	{11, ErrAlreadyMember},
 	{12, errTooManyJoins},
 	{20, ErrRotationUnderWay},
+	{21, ErrSealed},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without

@@ -67,6 +67,14 @@ type Status struct {
 	// CertificateNotAfter is when the node's own certificate expires.
 	CertificateNotAfter time.Time
 
+	// AuthorityNotAfter is when the authority expires that vouches for it, the
+	// cluster's own or one of the configured roots.
+	AuthorityNotAfter time.Time
+
+	// NotReady are the reasons why the node can't serve, or won't be able to go on
+	// when a connection has to be made anew. Nothing should be sent to it then.
+	NotReady []string
+
 	// Authority is the cluster's own authority, nil where it has none.
 	Authority *AuthorityStatus
 
@@ -131,6 +139,9 @@ func (n *Node) Status() Status {
 	if _, notAfter, err := n.transport.Validity(); err == nil {
 		s.CertificateNotAfter = notAfter
 	}
+	if _, notAfter, err := n.transport.AuthorityValidity(); err == nil {
+		s.AuthorityNotAfter = notAfter
+	}
 	s.Authority, s.Admission = n.trustStatus()
 	_, leader := n.raft.LeaderWithID()
 	s.Leader = string(leader)
@@ -140,7 +151,28 @@ func (n *Node) Status() Status {
 	if last := n.raft.LastContact(); s.Role != RoleLeader && !last.IsZero() {
 		s.LastContact = time.Since(last)
 	}
+	s.NotReady = notReady(s, time.Now())
 	return s
+}
+
+// notReady returns why a node with this status is not ready.
+func notReady(s Status, now time.Time) (reasons []string) {
+	if s.Err != nil {
+		reasons = append(reasons, s.Err.Error()) // that it was removed, too
+	}
+	if s.Role == RoleClosed {
+		reasons = append(reasons, "the node is closed")
+	}
+	if s.Role == RoleNonVoter {
+		reasons = append(reasons, "the node has no vote: it is not caught up yet")
+	}
+	if s.Leader == "" {
+		reasons = append(reasons, "no leader is known")
+	}
+	if !s.CertificateNotAfter.IsZero() && now.After(s.CertificateNotAfter) {
+		reasons = append(reasons, "the node's certificate has expired")
+	}
+	return reasons
 }
 
 func (n *Node) role() Role {

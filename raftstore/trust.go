@@ -73,6 +73,7 @@ func (n *Node) takeAuthority(ctx context.Context, a fsm.Authority) error {
 	if a.ChangedIndex < n.own.TrustIndex() {
 		return nil // the log will bring what the node was told already
 	}
+	n.checkSeal(ctx, a)
 	before := n.own.Roots()
 	if err := n.own.Trust(rootsOf(a)); err != nil {
 		return fmt.Errorf("save the authorities: %w", err)

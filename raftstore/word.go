@@ -65,7 +65,7 @@ func (n *Node) showWord(ctx context.Context, node string, index uint64) error {
 	if err != nil {
 		return err
 	}
-	ca, err := authority.OpenCA(a.Certificate, a.Key)
+	ca, err := n.openAuthority(ctx, a, instance)
 	if err != nil {
 		return err
 	}

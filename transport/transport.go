@@ -88,6 +88,21 @@ func (t *Transport) Validity() (notBefore, notAfter time.Time, err error) {
 	return chain[0].NotBefore, chain[0].NotAfter, nil
 }
 
+// AuthorityValidity is the same of the root that vouches for that certificate,
+// wherever that comes from. Roots that don't vouch for it are an error.
+func (t *Transport) AuthorityValidity() (notBefore, notAfter time.Time, err error) {
+	bundle := t.wallet.bundle()
+	chain, err := bundle.chain()
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	root, err := rootOf(chain, bundle.Roots)
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	return root.NotBefore, root.NotAfter, nil
+}
+
 // Listener hands out the streams of one kind, which must be one of this package,
 // that other nodes open; what its Accept returns is a *Conn. There is one listener for each kind: to close it
 // refuses further streams and leaves those it has handed out. A stream that

@@ -68,3 +68,19 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 		Expired:   expired,
 	}, nil
 }
+
+// rootOf is the root that vouches for a chain, leaf first, whatever their times.
+func rootOf(chain []*x509.Certificate, roots *x509.CertPool) (*x509.Certificate, error) {
+	intermediates := x509.NewCertPool()
+	for _, cert := range chain[1:] {
+		intermediates.AddCert(cert)
+	}
+	verified, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		CurrentTime: chain[0].NotAfter, // when the root of the cluster's own authority is valid at the latest
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	return verified[0][len(verified[0])-1], nil
+}

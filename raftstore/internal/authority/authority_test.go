@@ -182,7 +182,7 @@ func TestCredentials_FoundSaveOpenAdopt(t *testing.T) {
 	if _, err := Open(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("credentials of an empty directory: %v", err)
 	}
-	c, err := Found(dir, Leaf{Identity: node1, Instance: "aa", DiskID: "d1", Lifetime: time.Hour}, Lifetime)
+	c, err := Found(dir, Leaf{Identity: node1, Instance: "aa", DiskID: "d1", Lifetime: time.Hour}, Lifetime, (*CA).Key)
 	must(t, err)
 	if _, err := os.Stat(filepath.Join(dir, FileName)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("there is a file before Save")

@@ -104,8 +104,9 @@ func New(dir string, id transport.Identity, lifetime time.Duration) (*Credential
 }
 
 // Found returns the credentials of the first node of a cluster, with the
-// authority that it has made, which lives for so long.
-func Found(dir string, l Leaf, lifetime time.Duration) (*Credentials, error) {
+// authority that it has made, which lives for so long. Of that one's key they have
+// what seal makes of it.
+func Found(dir string, l Leaf, lifetime time.Duration, seal func(*CA) ([]byte, error)) (*Credentials, error) {
 	c, err := newCredentials(dir)
 	if err != nil {
 		return nil, err
@@ -114,7 +115,7 @@ func Found(dir string, l Leaf, lifetime time.Duration) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := ca.Key()
+	key, err := seal(ca)
 	if err != nil {
 		return nil, err
 	}
