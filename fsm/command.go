@@ -133,13 +133,14 @@ func EncodeChangeAuthority(step AuthorityStep, certificate, key []byte) []byte {
 	}}})
 }
 
-// EncodeRecordOpening returns the command that says that a node has opened its
-// data directory for the counter-th time. It is Refused where the node is not
-// admitted with that disk, or has been opened as often already: by another
-// process, on a copy of the directory.
-func EncodeRecordOpening(nodeID, diskID string, counter uint64) []byte {
+// EncodeRecordOpening returns the command that records the last of the openings
+// that a node's data directory knows of, at most OpeningsMax, with rising
+// numbers. It is Refused where the node is not admitted with that disk, and where
+// another opening was recorded that is not among them: by another process, on a
+// copy of the directory.
+func EncodeRecordOpening(nodeID, diskID string, openings []Opening) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_RecordOpening{RecordOpening: &fsmv1.RecordOpening{
-		NodeId: nodeID, DiskId: diskID, Counter: counter,
+		NodeId: nodeID, DiskId: diskID, Openings: appendOpenings(nil, openings),
 	}}})
 }
 

@@ -165,7 +165,7 @@ func checkCommand(c *fsmv1.Command) error {
 			return fmt.Errorf("%w: the id of a join token has %d bytes, not %d", store.ErrInvalid, n, len(TokenID{}))
 		}
 	case *fsmv1.Command_RecordOpening:
-		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId))
+		return errors.Join(checkNodeID(kind.RecordOpening.NodeId), checkOptionalID(kind.RecordOpening.DiskId), checkOpenings(kind.RecordOpening.Openings))
 	case *fsmv1.Command_ChangeAuthority:
 		return checkChangeAuthority(kind.ChangeAuthority)
 	case *fsmv1.Command_SetGossipKeys:

@@ -249,7 +249,11 @@ func drawCommand(t *rapid.T) []byte {
 	case 7:
 		return fsm.EncodeRevokeJoinToken(token.ID())
 	case 8:
-		return fsm.EncodeRecordOpening(node, "", uint64(rapid.IntRange(0, 3).Draw(t, "counter")))
+		var openings []fsm.Opening
+		for number := rapid.IntRange(1, 3).Draw(t, "first"); number <= 3; number++ {
+			openings = append(openings, fsm.Opening{Number: uint64(number), Nonce: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "nonce"))}})
+		}
+		return fsm.EncodeRecordOpening(node, "", openings)
 	case 9:
 		next := fsm.GossipKeys{Keys: gossipKeys(key[0], 2), Primary: rapid.IntRange(0, 1).Draw(t, "primary"), MadeUnixMS: now.UnixMilli()}
 		return fsm.EncodeSetGossipKeys(uint64(rapid.IntRange(0, 9).Draw(t, "replaces")), next)

@@ -50,7 +50,7 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 			fsm.EncodeAddJoinToken(fsm.TokenHash{10}, "node-3", now.Add(time.Hour), now),
 			fsm.EncodeRevokeJoinToken(fsm.TokenHash{10}.ID()),
 			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", "disk-2", fsm.KeyHash{8}, now),
-			fsm.EncodeRecordOpening("node-2", "disk-2", 5),
+			fsm.EncodeRecordOpening("node-2", "disk-2", opened(4, 5)),
 			fsm.EncodeRemoveNode("node-1"),
 			fsm.EncodeSetGossipKeys(0, fsm.GossipKeys{Keys: gossipKeys(1, 2), Primary: 1, MadeUnixMS: now.UnixMilli()}),
 			fsm.EncodeRotateGossipKey(),
@@ -104,7 +104,7 @@ func goldenState(t *testing.T, m *fsm.Machine) string {
 	}
 	for _, node := range []string{"node-0", "node-1", "node-2"} {
 		a, found, err := v.Admission(node)
-		out.WriteString(fmt.Sprintf("admission %s %q %x index %d openings %d %v %v\n", node, a.DiskID, a.Key, a.Index, a.Openings, found, err))
+		out.WriteString(fmt.Sprintf("admission %s %q %x index %d opening %d %x %v %v\n", node, a.DiskID, a.Key, a.Index, a.Opening.Number, a.Opening.Nonce, found, err))
 	}
 	authority, found, err := v.Authority()
 	out.WriteString(fmt.Sprintf("instance %q authority %q %q %q %v %v\n", p.Instance, authority.TrustDomain, authority.Certificate, authority.Key, found, err))

@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	fsmv1 "github.com/spire-raft/spire-raft/proto/fsm/v1"
 )
@@ -16,17 +17,28 @@ type Admission struct {
 	// its key.
 	Index uint64
 
-	// Openings is how often the node has opened its data directory, by the last
-	// RecordOpening.
-	Openings uint64
+	// Opening is the last opening of the node's data directory that was recorded,
+	// zero if none was.
+	Opening Opening
 }
 
-// An admission's record is Index, Openings, Key and DiskID.
-const admissionHeadBytes = 8 + 8 + len(KeyHash{})
+// Recognizes tells whether a process that knows of these openings, with rising
+// numbers, can be the one on the node's data directory: it knows the one that was
+// recorded last, or has learned of later ones that this machine has not applied.
+// Else it runs on a copy of the directory, or the directory is an old copy.
+func (a Admission) Recognizes(openings []Opening) bool {
+	if a.Opening.Number == 0 || len(openings) > 0 && openings[0].Number > a.Opening.Number {
+		return true
+	}
+	return slices.Contains(openings, a.Opening)
+}
+
+// An admission's record is Index, Opening, Key and DiskID.
+const admissionHeadBytes = 8 + openingBytes + len(KeyHash{})
 
 func (a Admission) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, a.Index)
-	b = binary.BigEndian.AppendUint64(b, a.Openings)
+	b = appendOpenings(b, []Opening{a.Opening})
 	b = append(b, a.Key[:]...)
 	return append(b, a.DiskID...)
 }
@@ -36,10 +48,10 @@ func decodeAdmission(key, body []byte) (Admission, error) {
 		return Admission{}, corrupt(bucketAdmissions, key, "the record is too short")
 	}
 	return Admission{
-		DiskID:   string(body[admissionHeadBytes:]),
-		Key:      KeyHash(body[16:admissionHeadBytes]),
-		Index:    binary.BigEndian.Uint64(body),
-		Openings: binary.BigEndian.Uint64(body[8:]),
+		DiskID:  string(body[admissionHeadBytes:]),
+		Key:     KeyHash(body[8+openingBytes : admissionHeadBytes]),
+		Index:   binary.BigEndian.Uint64(body),
+		Opening: openingsIn(body[8 : 8+openingBytes])[0],
 	}, nil
 }
 
@@ -64,13 +76,13 @@ func (b *batch) setAdmission(nodeID string, a Admission) error {
 	return nil
 }
 
-// admit admits a node with a disk and a key. How often it was opened stays.
+// admit admits a node with a disk and a key. Its opening stays.
 func (b *batch) admit(nodeID, diskID string, key KeyHash) error {
 	a, _, err := b.admission(nodeID)
 	if err != nil {
 		return err
 	}
-	return b.setAdmission(nodeID, Admission{DiskID: diskID, Key: key, Index: b.state.index, Openings: a.Openings})
+	return b.setAdmission(nodeID, Admission{DiskID: diskID, Key: key, Index: b.state.index, Opening: a.Opening})
 }
 
 func (b *batch) initCluster(c *fsmv1.InitCluster) (Result, error) {
@@ -93,10 +105,16 @@ func (b *batch) recordOpening(c *fsmv1.RecordOpening) (Result, error) {
 		return b.refuse(Refused, fmt.Sprintf("node %q is not admitted", c.NodeId)), nil
 	case a.DiskID != c.DiskId:
 		return b.refuse(Refused, fmt.Sprintf("node %q was admitted with another disk", c.NodeId)), nil
-	case c.Counter <= a.Openings:
-		return b.refuse(Refused, fmt.Sprintf("node %q was opened %d times already, this is number %d: another process runs on a copy of its data directory, or an old copy was put back",
-			c.NodeId, a.Openings, c.Counter)), nil
 	}
-	a.Openings = c.Counter
+	openings := openingsIn(c.Openings)
+	last := openings[len(openings)-1]
+	switch {
+	case a.Opening == last:
+		return b.done(), nil
+	case a.Opening.Number > 0 && !slices.Contains(openings, a.Opening):
+		return b.refuse(Refused, fmt.Sprintf("node %q shows opening %d of its data directory, but not number %d, which was recorded: another process runs on a copy of the directory, or an old copy was put back",
+			c.NodeId, last.Number, a.Opening.Number)), nil
+	}
+	a.Opening = last
 	return b.done(), b.setAdmission(c.NodeId, a)
 }

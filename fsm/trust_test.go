@@ -145,19 +145,74 @@ func TestAdmissions(t *testing.T) {
 	}
 }
 
-// A second process on a copy of a directory counts from where the copy was made.
+// opened are openings with these numbers, whose nonces are those of one directory.
+func opened(numbers ...uint64) []fsm.Opening {
+	var out []fsm.Opening
+	for _, n := range numbers {
+		out = append(out, fsm.Opening{Number: n, Nonce: [16]byte{byte(n)}})
+	}
+	return out
+}
+
+// forked is opened of a copy, on which those from a number on were others.
+func forked(from uint64, numbers ...uint64) []fsm.Opening {
+	out := opened(numbers...)
+	for i := range out {
+		if out[i].Number >= from {
+			out[i].Nonce[1] = 1
+		}
+	}
+	return out
+}
+
+// A second process on a copy of a directory has other openings since the copy was
+// made. A node that does not know which of its openings was recorded shows all.
 func TestRecordOpening_NoticesACopy(t *testing.T) {
 	m := open(t)
+	record := func(disk string, openings []fsm.Opening) []byte { return fsm.EncodeRecordOpening("n1", disk, openings) }
 	applySteps(t, m, []step{
-		{"of a stranger", fsm.EncodeRecordOpening("n1", "d1", 1), fsm.Refused, "not admitted"},
+		{"of a stranger", record("d1", opened(1)), fsm.Refused, "not admitted"},
 		{"the cluster", fsm.EncodeInitCluster("aa", anAuthority, "n1", "d1", fsm.KeyHash{1}), fsm.Committed, ""},
-		{"the first", fsm.EncodeRecordOpening("n1", "d1", 1), fsm.Committed, ""},
-		{"a later one", fsm.EncodeRecordOpening("n1", "d1", 4), fsm.Committed, ""},
-		{"the same number", fsm.EncodeRecordOpening("n1", "d1", 4), fsm.Refused, "copy"},
-		{"a lower one", fsm.EncodeRecordOpening("n1", "d1", 2), fsm.Refused, "copy"},
-		{"of another disk", fsm.EncodeRecordOpening("n1", "d2", 9), fsm.Refused, "another disk"},
+		{"the first", record("d1", opened(1)), fsm.Committed, ""},
+		{"the same again", record("d1", opened(1)), fsm.Committed, ""},
+		{"a later one, after some that nobody has seen", record("d1", opened(1, 3, 4)), fsm.Committed, ""},
+		{"one that the directory did not know to be recorded", record("d1", opened(1, 4, 5)), fsm.Committed, ""},
+		{"of a copy from before", record("d1", forked(2, 1, 2)), fsm.Refused, "copy"},
+		{"of a copy that was opened more often", record("d1", forked(5, 4, 5, 6)), fsm.Refused, "copy"},
+		{"of an old copy", record("d1", opened(1, 3)), fsm.Refused, "copy"},
+		{"of a copy that shows what it was made from no more", record("d1", forked(6, 6)), fsm.Refused, "copy"},
+		{"of another disk", record("d2", opened(5, 6)), fsm.Refused, "another disk"},
 		{"a token for another key", fsm.EncodeAddJoinToken(fsm.TokenHash{1}, "n1", time.UnixMilli(9), time.UnixMilli(1)), fsm.Committed, ""},
 		{"the key, which changes nothing about it", fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "n1", "d1", fsm.KeyHash{2}, time.UnixMilli(1)), fsm.Committed, ""},
-		{"a low number then", fsm.EncodeRecordOpening("n1", "d1", 3), fsm.Refused, "copy"},
+		{"of the copy then", record("d1", forked(5, 4, 5, 6)), fsm.Refused, "copy"},
 	})
+	if a, _ := admission(t, m, "n1"); a.Opening != opened(5)[0] {
+		t.Errorf("recorded is %+v", a.Opening)
+	}
+}
+
+// Whoever judges may not have applied yet what was recorded.
+func TestAdmission_Recognizes(t *testing.T) {
+	at3 := fsm.Admission{Opening: opened(3)[0]}
+	for name, tc := range map[string]struct {
+		admission fsm.Admission
+		openings  []fsm.Opening
+		want      bool
+	}{
+		"nothing is recorded":         {fsm.Admission{}, opened(1, 2), true},
+		"nothing at all":              {fsm.Admission{}, nil, true},
+		"nothing is shown":            {at3, nil, false},
+		"the one recorded":            {at3, opened(3), true},
+		"those after it":              {at3, opened(3, 5, 6), true},
+		"those around it":             {at3, opened(1, 3, 4), true},
+		"later news than ours":        {at3, opened(4, 5), true},
+		"an older state":              {at3, opened(1, 2), false},
+		"another one of the number":   {at3, forked(3, 2, 3, 4), false},
+		"a gap where the number was":  {at3, opened(2, 4), false},
+		"an older state, opened more": {at3, forked(2, 1, 2, 3, 4, 5), false},
+	} {
+		if got := tc.admission.Recognizes(tc.openings); got != tc.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
 }

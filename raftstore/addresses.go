@@ -155,6 +155,7 @@ func (n *Node) introduce(ctx context.Context) {
 		attempt, cancel := context.WithTimeout(ctx, introduceInterval)
 		defer cancel()
 		var wg sync.WaitGroup
+		wg.Go(func() { n.lookForMembers(attempt) })
 		for _, node := range n.admission().others(n.id.NodeID) {
 			wg.Go(func() {
 				resp, err := n.probe(attempt, node, self) // who doesn't answer is asked again

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/spire-raft/spire-raft/fsm"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
@@ -147,7 +148,11 @@ const cutInterval = 400 * time.Millisecond
 // speak to this one, whatever is known of its address.
 func (n *Node) cutStrangers(ctx context.Context) {
 	var before map[string]bool
-	every(ctx, cutInterval, func() { before = n.cutOff(before) })
+	recorded := make(map[string]fsm.Opening)
+	every(ctx, cutInterval, func() {
+		before = n.cutOff(before)
+		n.cutCopies(recorded)
+	})
 }
 
 // cutOff cuts the streams of those strangers who had some before, and returns

@@ -2,13 +2,11 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
-	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
 // bootstrap makes this node the only server of a new cluster, and waits until
@@ -44,36 +42,34 @@ func (n *Node) bootstrap(ctx context.Context) error {
 // tell of other nodes.
 const seedsAnswerWait = 2 * time.Second
 
-// checkNoCluster returns ErrClusterExists where a node that gossip tells of is a
-// member of a cluster: this node has lost its data then, and a second cluster
-// of the same name would destroy the first where they meet.
+// checkNoCluster returns ErrClusterExists where a node at an address that this
+// one was told, or that gossip tells of, is a member of a cluster: this node has
+// lost its data then, and should not found a second cluster of the same name. It
+// returns ErrSeedSilent where one that should know doesn't answer.
 func (n *Node) checkNoCluster(ctx context.Context) error {
-	if n.cfg.Gossip == nil || len(n.cfg.Gossip.Seeds) == 0 || n.cfg.BootstrapAnyway {
+	if n.cfg.BootstrapAnyway {
+		return nil
+	}
+	if err := n.askAround(ctx); err != nil {
+		return err
+	}
+	if n.cfg.Gossip == nil || len(n.cfg.Gossip.Seeds) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, seedsAnswerWait)
 	defer cancel()
 	for {
 		for _, m := range n.gossip.Members() {
-			if m.Alive && n.isInCluster(ctx, m.Address) {
-				return fmt.Errorf("%w: node %s at %s is a member; join it with a new node id, or set BootstrapAnyway to give it up",
-					ErrClusterExists, m.NodeID, m.Address)
+			if !m.Alive {
+				continue
+			}
+			resp, err := n.sayHello(ctx, m.Address)
+			if err := n.obstacle(m.Address, resp, err); errors.Is(err, ErrClusterExists) {
+				return err // who doesn't answer there may be one of those that are to join
 			}
 		}
 		if n.leadership.wait(ctx) != nil {
 			return nil
 		}
 	}
-}
-
-// isInCluster tells whether the node at address says that it is a member.
-func (n *Node) isInCluster(ctx context.Context, address string) bool {
-	conn, err := n.dialToAsk(ctx, address)
-	if err != nil {
-		return false
-	}
-	client := rpc.NewClient(conn, rpcConfig)
-	defer client.Close()
-	var resp peerv1.HelloResponse
-	return roundTrip(callOf(ctx, client), methodHello, &peerv1.HelloRequest{}, &resp) == nil && resp.GetMember()
 }

@@ -64,13 +64,22 @@ type Config struct {
 
 	// Bootstrap makes this node the first of a new cluster. It does nothing
 	// where Dir already belongs to one. Exactly one node of a cluster is ever
-	// opened with it. With gossip seeds it is refused with ErrClusterExists
-	// where one of them knows a member of the cluster.
+	// opened with it. It is refused with ErrClusterExists where a server at one
+	// of Seeds, at an address that Dir knows, or that gossip tells of is a member
+	// of the cluster: then this node has lost its disk. Where a server at one of
+	// Seeds or in Dir doesn't answer it is refused with ErrSeedSilent.
 	Bootstrap bool
 
-	// BootstrapAnyway makes Bootstrap ignore a cluster that exists. What that
+	// BootstrapAnyway makes Bootstrap ask nobody. What a cluster that exists
 	// holds is given up: its nodes must never run again.
 	BootstrapAnyway bool
+
+	// Seeds are listen addresses, as host:port, of other servers of the cluster,
+	// known ones or ones that are to join, up to 64. Bootstrap asks them whether
+	// there is a cluster; those that are to join must be waiting for it then.
+	// Later they help this node to find servers that have all moved. Its own
+	// address among them is passed over where it is written in the same way.
+	Seeds []string
 
 	// Join takes the node into an existing cluster. It does nothing where Dir
 	// already belongs to one.
@@ -297,6 +306,10 @@ func (c Config) Validate() error {
 		address("AdvertiseAddress", c.AdvertiseAddress, checkAddress)
 	}
 	check(!c.Bootstrap || c.Join == nil, "Bootstrap and Join exclude each other")
+	check(len(c.Seeds) <= seedsMax, "Seeds has %d addresses, the limit is %d", len(c.Seeds), seedsMax)
+	for _, a := range c.Seeds {
+		address("Seeds has", a, checkAddress)
+	}
 	if c.Join != nil {
 		check(len(c.Join.Addresses) > 0, "Join.Addresses is empty: name a node of the cluster")
 		for _, a := range c.Join.Addresses {

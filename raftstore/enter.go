@@ -73,6 +73,9 @@ func (n *Node) explainJoin(err error) error {
 // enter makes the node part of its cluster, where it is not yet.
 func (n *Node) enter(ctx context.Context) error {
 	if len(n.configuration().Servers) > 0 {
+		if n.cfg.Bootstrap && !n.life.Founding() {
+			n.log.Info("nothing to bootstrap: the data directory belongs to a cluster", "instance", n.instance())
+		}
 		return n.finishFounding(ctx)
 	}
 	switch {

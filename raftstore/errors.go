@@ -42,6 +42,11 @@ var (
 	// delete its data directory and Init a new one, with a new node id.
 	ErrRemoved = errors.New("node was removed from the cluster")
 
+	// ErrCopied: the data directory is a copy of one that was opened since, or is
+	// in use, or an older state of it was put back. Delete it, unless it is the
+	// last one: then remove the node and join with a new node id.
+	ErrCopied = errors.New("data directory is a copy, or was put back to an older state")
+
 	// ErrQuorumAtRisk: the change would leave the cluster without a quorum of
 	// voters that answer. Bring voters back, or add some, before.
 	ErrQuorumAtRisk = errors.New("too few voters would be left")
@@ -49,6 +54,10 @@ var (
 	// ErrClusterExists: a node was to bootstrap, but another node of the
 	// cluster answers. Join it instead.
 	ErrClusterExists = errors.New("the cluster exists already")
+
+	// ErrSeedSilent: a node was to bootstrap, but a server that it should ask
+	// before does not answer, so that nobody can tell whether there is a cluster.
+	ErrSeedSilent = errors.New("a seed does not answer")
 
 	// ErrRotationUnderWay: the cluster's authority is being replaced already. Wait
 	// until that is done; see Status.Authority for the servers that it waits for.

@@ -31,6 +31,7 @@ type evilMouth struct {
 	*rand.Rand
 	term func() uint64 // the lowest that a true member is in
 	sent [][]byte      // some frames of before, to be sent again
+	tame bool          // numbers are such as raft has now, so that checks of other fields are reached
 }
 
 // newMouth says the same for the same seed and number, of the same cluster.
@@ -83,6 +84,9 @@ func (m *evilMouth) frame(kind transport.Kind) []byte {
 
 func (m *evilMouth) raftFrame() []byte {
 	typ := byte(m.IntN(raftFrameTypes))
+	if m.IntN(3) == 0 {
+		typ = 1 // the one with most in it
+	}
 	body := m.message(raftv1.File_spireraft_raft_v1_raft_proto, frameMessages[typ])
 	b := binary.BigEndian.AppendUint32(nil, uint32(1+len(body)))
 	return append(append(b, typ), body...)
@@ -114,6 +118,7 @@ func (m *evilMouth) message(file protoreflect.FileDescriptor, name protoreflect.
 		panic(err) // the file is linked in
 	}
 	msg := t.New()
+	m.tame = m.IntN(2) == 0
 	m.fill(msg, 0)
 	b, err := proto.Marshal(msg.Interface())
 	if err != nil {
@@ -128,7 +133,7 @@ func (m *evilMouth) fill(msg protoreflect.Message, depth int) {
 	for i := range fields.Len() {
 		f := fields.Get(i)
 		switch {
-		case m.IntN(6) == 0 || depth > 3:
+		case m.IntN(10) == 0 || depth > 3:
 		case f.IsMap():
 			panic("no message has a map yet: fill it here")
 		case f.IsList():
@@ -176,6 +181,9 @@ func (m *evilMouth) text(f protoreflect.FieldDescriptor) string {
 
 func (m *evilMouth) number() uint64 {
 	term := m.term()
+	if m.tame {
+		return pick(m, 0, 1, term, term, term, term)
+	}
 	return pick[uint64](m, 0, 1, 2, term-1, term, term, term+1, term+1<<20, 1<<25, 1<<32, 1<<40, 1<<62, 1<<63, math.MaxUint64, m.Uint64())
 }
 

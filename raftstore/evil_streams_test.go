@@ -47,10 +47,10 @@ func newEvilPeer(ctx context.Context, targets []string, term func() uint64) *evi
 	}
 }
 
-// attack runs until ctx ends, in streams of the roles, each role in several at
-// once.
+// attack runs until ctx ends, in streams of the roles, a member in several at
+// once: most is believed of what it says.
 func (e *evilPeer) attack(seed uint64, roles []evilRole) {
-	const atOnce = 2
+	const atOnceMax = 6
 	var running sync.WaitGroup
 	running.Go(func() {
 		tick := time.NewTicker(disruptInterval)
@@ -67,8 +67,12 @@ func (e *evilPeer) attack(seed uint64, roles []evilRole) {
 		}
 	})
 	for i, role := range roles {
+		atOnce := 1
+		if role.member {
+			atOnce = atOnceMax
+		}
 		for j := range atOnce {
-			m := newMouth(seed, uint64(i*atOnce+j), e.term)
+			m := newMouth(seed, uint64(i*atOnceMax+j), e.term)
 			running.Go(func() {
 				for e.ctx.Err() == nil {
 					e.stream(m, role, &running)
@@ -156,7 +160,7 @@ func (e *evilPeer) speak(m *evilMouth, role evilRole, raw net.Conn) net.Conn {
 	if m.IntN(2) == 0 { // hears the answers out
 		select {
 		case <-heard:
-		case <-time.After(time.Duration(m.IntN(100)) * time.Millisecond):
+		case <-time.After(time.Duration(m.IntN(20)) * time.Millisecond):
 		}
 	}
 	return conn

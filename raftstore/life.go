@@ -144,6 +144,9 @@ func (n *Node) sameLife(peer transport.PeerInfo) error {
 	if own != "" && peer.Claim.Instance == own {
 		return nil
 	}
+	if own != "" && peer.Claim.Instance != "" {
+		n.meetOther(peer.Node, peer.Claim.Instance)
+	}
 	return fmt.Errorf("%w: of %s, this node of %s", transport.ErrOtherInstance, orNone(peer.Claim.Instance), orNone(own))
 }
 

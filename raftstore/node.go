@@ -75,6 +75,8 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
+	encounters  encounters
+	refusers    refusers
 	rotation    rotation
 	decoding    chan struct{} // holds a token for each command of a peer that is decoded
 

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,7 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if n.unlock, err = identity.Lock(dir); err != nil {
 		return err
 	}
-	if err := checkLeft(dir); err != nil {
+	if err := cmp.Or(checkLeft(dir), checkCopied(dir)); err != nil {
 		return err
 	}
 	if n.life, err = life.Open(dir); err != nil {
@@ -253,6 +254,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	n.spawn(n.watchLeader)
 	n.spawn(n.keepFresh)
 	n.spawn(n.introduce)
+	n.spawn(n.announceOpening)
 	n.spawn(n.cutStrangers)
 	n.spawn(n.flushState)
 	n.spawn(n.compactLog)

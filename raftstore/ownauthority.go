@@ -260,20 +260,21 @@ func (n *Node) admitPeer(kind transport.Kind, peer transport.PeerInfo) error {
 
 // checkAdmission returns ErrNotMember where a peer has another disk or key than
 // the ones that it is admitted with, or an expired certificate and no admission
-// that this node knows.
+// that this node knows; and transport.ErrOldOpening where it runs on a copy of
+// its disk.
 func (n *Node) checkAdmission(view *fsm.View, peer transport.PeerInfo) error {
 	admission, found, err := view.Admission(peer.Node)
 	switch {
 	case err != nil:
 		return err
-	case found && admission.DiskID != peer.Claim.Disk:
-		return fmt.Errorf("%w: node %s is admitted with another disk than %q: a node whose data was lost gets a new id", ErrNotMember, peer.Node, peer.Claim.Disk)
-	case n.own == nil:
-		return nil // keys change when the operator says so
-	case found && admission.Key != peer.Key:
-		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
 	case !found && peer.Expired:
 		return fmt.Errorf("%w: the certificate of node %s has expired, and its admission is not known here", ErrNotMember, peer.Node)
+	case !found:
+		return nil
+	case admission.DiskID != peer.Claim.Disk:
+		return fmt.Errorf("%w: node %s is admitted with another disk than %q: a node whose data was lost gets a new id", ErrNotMember, peer.Node, peer.Claim.Disk)
+	case n.own != nil && admission.Key != peer.Key: // else keys change when the operator says so
+		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
 	}
-	return nil
+	return checkOpening(admission, peer)
 }

@@ -29,6 +29,7 @@ const (
 	methodVouch     = 8
 	methodRenew     = 9
 	methodRevoke    = 10
+	methodOpened    = 11
 	methodRotate    = 14
 
 	methodRotateGossip = 15
@@ -99,6 +100,10 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		return answer(body, &peerv1.ProbeRequest{}, func(req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
 			return n.handleProbe(peer.Node, req)
 		})
+	case methodOpened:
+		return answer(body, &peerv1.OpenedRequest{}, func(req *peerv1.OpenedRequest) (*peerv1.OpenedResponse, error) {
+			return &peerv1.OpenedResponse{}, n.handleOpened(ctx, peer, req)
+		})
 	case methodVouch:
 		return answer(body, &peerv1.VouchRequest{}, n.handleVouch)
 	}
@@ -160,11 +165,8 @@ func (n *Node) handleStranger(ctx context.Context, conn *transport.Conn, method 
 			return n.handleJoin(ctx, conn, req)
 		})
 	case methodHello:
-		return answer(body, &peerv1.HelloRequest{}, func(*peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
-			return &peerv1.HelloResponse{
-				Member:        len(n.configuration().Servers) > 0,
-				AskerIsMember: n.isMember(conn.Peer().Node),
-			}, nil
+		return answer(body, &peerv1.HelloRequest{}, func(req *peerv1.HelloRequest) (*peerv1.HelloResponse, error) {
+			return n.handleHello(conn.Peer().Node, req)
 		})
 	case methodWord:
 		return answer(body, &peerv1.WordRequest{}, func(req *peerv1.WordRequest) (*peerv1.WordResponse, error) {
@@ -265,8 +267,10 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 	if leader, err := n.leaderID(); err == nil && leader == peer {
 		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
 	}
-	position := n.machine.Position()
+	position, opening := n.machine.Position(), n.present()
 	resp := &peerv1.ProbeResponse{
+		Opening:       opening.Number,
+		OpeningNonce:  opening.Nonce[:],
 		Members:       members,
 		Term:          n.raft.CurrentTerm(),
 		AppliedIndex:  position.Index,

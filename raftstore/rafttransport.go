@@ -23,7 +23,7 @@ func (n *Node) newRaftTransport() *raftnet.Transport {
 		NodeID:   n.id.NodeID,
 		Listener: n.transport.Listener(transport.Raft),
 		Dial: func(ctx context.Context, node string) (net.Conn, error) {
-			return n.transport.Dial(ctx, transport.Raft, node)
+			return n.dial(ctx, transport.Raft, node)
 		},
 		PeerOf: func(c net.Conn) string { return c.(*transport.Conn).Peer().Node },
 		Term:   func() uint64 { return n.raft.CurrentTerm() }, // no stream comes in before raft is there

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
+	"github.com/spire-raft/spire-raft/raftstore/internal/sealedfile"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
 	"github.com/spire-raft/spire-raft/transport/rpc"
@@ -31,17 +33,24 @@ const leftFile = "left"
 const removedCure = "delete its data directory, and Init a new one with a new node id"
 
 // markLeft bars dir from being opened again.
-func markLeft(dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, leftFile), os.O_CREATE|os.O_WRONLY, 0o600)
+func markLeft(dir string) error { return mark(dir, leftFile) }
+
+// mark makes an empty file in dir. Whatever has its name already is the mark: it
+// is neither followed nor written to.
+func mark(dir, name string) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(f.Sync(), f.Close(), sealedfile.SyncDir(dir))
 }
 
 // checkLeft returns ErrRemoved where dir is marked.
 func checkLeft(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, leftFile)); err == nil {
+	if _, err := os.Lstat(filepath.Join(dir, leftFile)); err == nil {
 		return fmt.Errorf("data directory %s: %w; delete it, and Init a new one with a new node id", dir, ErrRemoved)
 	}
 	return nil

@@ -25,7 +25,7 @@ var rpcConfig = rpc.Config{FrameBytesMax: 8 << 20}
 func (n *Node) newClients() *rpc.Peers {
 	return rpc.NewPeers(rpc.PeersConfig{
 		Dial: func(ctx context.Context, node string) (net.Conn, error) {
-			return n.transport.Dial(ctx, transport.Peer, node)
+			return n.dial(ctx, transport.Peer, node)
 		},
 		BackoffMax: dialBackoffMax,
 		Client:     rpcConfig,
@@ -124,6 +124,7 @@ var errorCodes = []struct {
 	{10, errBadRequest},
 	{11, ErrAlreadyMember},
 	{12, errTooManyJoins},
+	{13, ErrCopied},
 	{20, ErrRotationUnderWay},
 	{21, ErrSealed},
 }

@@ -1443,13 +1443,16 @@ func (x *RevokeJoinToken) GetId() []byte {
 	return nil
 }
 
-// RecordOpening counts how often a node has opened its data directory. A number
-// that is not above the last one comes from a copy of that directory.
+// RecordOpening notes that a node has opened its data directory. Who can't show
+// what was recorded last runs on a copy of that directory.
 type RecordOpening struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	DiskId        string                 `protobuf:"bytes,2,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
-	Counter       uint64                 `protobuf:"varint,3,opt,name=counter,proto3" json:"counter,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	DiskId string                 `protobuf:"bytes,2,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	// The openings that the directory knows of, up to 16, with rising numbers: the
+	// number of each in 8 bytes, big-endian, and 16 random bytes. The last one is
+	// recorded, if the one that was recorded before it is among them.
+	Openings      []byte `protobuf:"bytes,3,opt,name=openings,proto3" json:"openings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1498,11 +1501,11 @@ func (x *RecordOpening) GetDiskId() string {
 	return ""
 }
 
-func (x *RecordOpening) GetCounter() uint64 {
+func (x *RecordOpening) GetOpenings() []byte {
 	if x != nil {
-		return x.Counter
+		return x.Openings
 	}
-	return 0
+	return nil
 }
 
 // SetGossipKeys replaces the keys that the cluster's gossip is encrypted with.
@@ -2031,11 +2034,11 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\fSTEP_PROMOTE\x10\x02\x12\r\n" +
 	"\tSTEP_DROP\x10\x03\"!\n" +
 	"\x0fRevokeJoinToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"[\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"]\n" +
 	"\rRecordOpening\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
-	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x18\n" +
-	"\acounter\x18\x03 \x01(\x04R\acounter\"{\n" +
+	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x1a\n" +
+	"\bopenings\x18\x03 \x01(\fR\bopenings\"{\n" +
 	"\rSetGossipKeys\x12\x1a\n" +
 	"\breplaces\x18\x01 \x01(\x04R\breplaces\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x18\n" +

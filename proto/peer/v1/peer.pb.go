@@ -25,6 +25,56 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What the node that asks is there, by the id that it tells.
+type HelloResponse_Asker int32
+
+const (
+	HelloResponse_ASKER_UNKNOWN HelloResponse_Asker = 0
+	HelloResponse_ASKER_MEMBER  HelloResponse_Asker = 1
+	HelloResponse_ASKER_REMOVED HelloResponse_Asker = 2
+)
+
+// Enum value maps for HelloResponse_Asker.
+var (
+	HelloResponse_Asker_name = map[int32]string{
+		0: "ASKER_UNKNOWN",
+		1: "ASKER_MEMBER",
+		2: "ASKER_REMOVED",
+	}
+	HelloResponse_Asker_value = map[string]int32{
+		"ASKER_UNKNOWN": 0,
+		"ASKER_MEMBER":  1,
+		"ASKER_REMOVED": 2,
+	}
+)
+
+func (x HelloResponse_Asker) Enum() *HelloResponse_Asker {
+	p := new(HelloResponse_Asker)
+	*p = x
+	return p
+}
+
+func (x HelloResponse_Asker) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HelloResponse_Asker) Descriptor() protoreflect.EnumDescriptor {
+	return file_spireraft_peer_v1_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (HelloResponse_Asker) Type() protoreflect.EnumType {
+	return &file_spireraft_peer_v1_peer_proto_enumTypes[0]
+}
+
+func (x HelloResponse_Asker) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HelloResponse_Asker.Descriptor instead.
+func (HelloResponse_Asker) EnumDescriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{25, 0}
+}
+
 // ProposeRequest asks the leader to commit one transaction.
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -473,6 +523,9 @@ type ProbeResponse struct {
 	LastLogIndex uint64 `protobuf:"varint,6,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
 	// The leader whose address refuses this node's connections, if one does.
 	LostLeader string `protobuf:"bytes,7,opt,name=lost_leader,json=lostLeader,proto3" json:"lost_leader,omitempty"`
+	// The present opening of the node's data directory: see life.json.
+	Opening      uint64 `protobuf:"varint,9,opt,name=opening,proto3" json:"opening,omitempty"`
+	OpeningNonce []byte `protobuf:"bytes,10,opt,name=opening_nonce,json=openingNonce,proto3" json:"opening_nonce,omitempty"`
 	// The index of the cluster's gossip keys that the node's gossip uses. The
 	// largest number where it uses none of them.
 	GossipKeysIndex uint64 `protobuf:"varint,12,opt,name=gossip_keys_index,json=gossipKeysIndex,proto3" json:"gossip_keys_index,omitempty"`
@@ -564,6 +617,20 @@ func (x *ProbeResponse) GetLostLeader() string {
 		return x.LostLeader
 	}
 	return ""
+}
+
+func (x *ProbeResponse) GetOpening() uint64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
+}
+
+func (x *ProbeResponse) GetOpeningNonce() []byte {
+	if x != nil {
+		return x.OpeningNonce
+	}
+	return nil
 }
 
 func (x *ProbeResponse) GetGossipKeysIndex() uint64 {
@@ -855,6 +922,90 @@ func (x *RenewResponse) GetChain() [][]byte {
 	return nil
 }
 
+// OpenedRequest is about the opening of the data directory that the node has
+// claimed in the handshake of this stream. A server that knows of another
+// process that runs as this node says so. Else the leader answers, and records
+// the opening if it is told to.
+type OpenedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        bool                   `protobuf:"varint,1,opt,name=record,proto3" json:"record,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenedRequest) Reset() {
+	*x = OpenedRequest{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenedRequest) ProtoMessage() {}
+
+func (x *OpenedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenedRequest.ProtoReflect.Descriptor instead.
+func (*OpenedRequest) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *OpenedRequest) GetRecord() bool {
+	if x != nil {
+		return x.Record
+	}
+	return false
+}
+
+type OpenedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenedResponse) Reset() {
+	*x = OpenedResponse{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenedResponse) ProtoMessage() {}
+
+func (x *OpenedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenedResponse.ProtoReflect.Descriptor instead.
+func (*OpenedResponse) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
 // RotateAuthorityRequest asks the leader to replace the cluster's own authority.
 type RotateAuthorityRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -864,7 +1015,7 @@ type RotateAuthorityRequest struct {
 
 func (x *RotateAuthorityRequest) Reset() {
 	*x = RotateAuthorityRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +1027,7 @@ func (x *RotateAuthorityRequest) String() string {
 func (*RotateAuthorityRequest) ProtoMessage() {}
 
 func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +1040,7 @@ func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 type RotateAuthorityResponse struct {
@@ -900,7 +1051,7 @@ type RotateAuthorityResponse struct {
 
 func (x *RotateAuthorityResponse) Reset() {
 	*x = RotateAuthorityResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1063,7 @@ func (x *RotateAuthorityResponse) String() string {
 func (*RotateAuthorityResponse) ProtoMessage() {}
 
 func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1076,7 @@ func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 // RevokeTokenRequest asks the leader to drop a token that was not used.
@@ -939,7 +1090,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1102,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1115,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RevokeTokenRequest) GetId() []byte {
@@ -982,7 +1133,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1145,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1158,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 // RemoveRequest asks the leader to take a server out of the configuration.
@@ -1020,7 +1171,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1183,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1196,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RemoveRequest) GetNodeId() string {
@@ -1063,7 +1214,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1226,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1239,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 // RotateGossipKeyRequest asks the leader to replace the cluster's gossip key.
@@ -1100,7 +1251,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1263,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1276,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 type RotateGossipKeyResponse struct {
@@ -1136,7 +1287,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1299,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1312,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 // AddTokenRequest asks the leader to let one node join.
@@ -1178,7 +1329,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1341,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1354,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AddTokenRequest) GetHash() []byte {
@@ -1238,7 +1389,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1401,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1414,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AddTokenResponse) GetAuthority() []byte {
@@ -1276,14 +1427,16 @@ func (x *AddTokenResponse) GetAuthority() []byte {
 // HelloRequest asks any node of the cluster, on a stream of kind "join",
 // whether there is a cluster already.
 type HelloRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who asks.
+	Life          *Life `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1448,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1461,14 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *HelloRequest) GetLife() *Life {
+	if x != nil {
+		return x.Life
+	}
+	return nil
 }
 
 type HelloResponse struct {
@@ -1317,13 +1477,16 @@ type HelloResponse struct {
 	Member bool `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
 	// Whether the node that asks does, as far as this one knows.
 	AskerIsMember bool `protobuf:"varint,2,opt,name=asker_is_member,json=askerIsMember,proto3" json:"asker_is_member,omitempty"`
+	// Who answers.
+	Life          *Life               `protobuf:"bytes,3,opt,name=life,proto3" json:"life,omitempty"`
+	Asker         HelloResponse_Asker `protobuf:"varint,4,opt,name=asker,proto3,enum=spireraft.peer.v1.HelloResponse_Asker" json:"asker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1498,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1511,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HelloResponse) GetMember() bool {
@@ -1363,6 +1526,100 @@ func (x *HelloResponse) GetAskerIsMember() bool {
 		return x.AskerIsMember
 	}
 	return false
+}
+
+func (x *HelloResponse) GetLife() *Life {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetAsker() HelloResponse_Asker {
+	if x != nil {
+		return x.Asker
+	}
+	return HelloResponse_ASKER_UNKNOWN
+}
+
+// Life is what a node tells of its cluster to nodes of others of the same name.
+type Life struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	NodeId    string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Empty where the node belongs to no cluster yet.
+	Instance string `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	// How much has happened there: the last revision that the node knows, and how
+	// many servers have a vote.
+	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Voters        uint32 `protobuf:"varint,5,opt,name=voters,proto3" json:"voters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Life) Reset() {
+	*x = Life{}
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Life) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Life) ProtoMessage() {}
+
+func (x *Life) ProtoReflect() protoreflect.Message {
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Life.ProtoReflect.Descriptor instead.
+func (*Life) Descriptor() ([]byte, []int) {
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Life) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *Life) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Life) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Life) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Life) GetVoters() uint32 {
+	if x != nil {
+		return x.Voters
+	}
+	return 0
 }
 
 // Word is what the cluster says of one of its nodes, signed by its own authority:
@@ -1384,7 +1641,7 @@ type Word struct {
 
 func (x *Word) Reset() {
 	*x = Word{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1653,7 @@ func (x *Word) String() string {
 func (*Word) ProtoMessage() {}
 
 func (x *Word) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1666,7 @@ func (x *Word) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Word.ProtoReflect.Descriptor instead.
 func (*Word) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Word) GetCluster() string {
@@ -1467,7 +1724,7 @@ type WordRequest struct {
 
 func (x *WordRequest) Reset() {
 	*x = WordRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1736,7 @@ func (x *WordRequest) String() string {
 func (*WordRequest) ProtoMessage() {}
 
 func (x *WordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1749,7 @@ func (x *WordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WordRequest.ProtoReflect.Descriptor instead.
 func (*WordRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WordRequest) GetWord() []byte {
@@ -1517,7 +1774,7 @@ type WordResponse struct {
 
 func (x *WordResponse) Reset() {
 	*x = WordResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1786,7 @@ func (x *WordResponse) String() string {
 func (*WordResponse) ProtoMessage() {}
 
 func (x *WordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1799,7 @@ func (x *WordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WordResponse.ProtoReflect.Descriptor instead.
 func (*WordResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 // VouchRequest asks any member, on behalf of a node whose configuration may be
@@ -1556,7 +1813,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1825,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1838,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *VouchRequest) GetNodeId() string {
@@ -1601,7 +1858,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1870,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_spireraft_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1883,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_spireraft_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *VouchResponse) GetMember() bool {
@@ -1668,7 +1925,7 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\x8c\x03\n" +
+	"agreedHash\"\xcb\x03\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1678,7 +1935,10 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\bdisk_low\x18\x05 \x01(\bR\adiskLow\x12$\n" +
 	"\x0elast_log_index\x18\x06 \x01(\x04R\flastLogIndex\x12\x1f\n" +
 	"\vlost_leader\x18\a \x01(\tR\n" +
-	"lostLeader\x12*\n" +
+	"lostLeader\x12\x18\n" +
+	"\aopening\x18\t \x01(\x04R\aopening\x12#\n" +
+	"\ropening_nonce\x18\n" +
+	" \x01(\fR\fopeningNonce\x12*\n" +
 	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x123\n" +
 	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12 \n" +
 	"\vauthorities\x18\x14 \x03(\fR\vauthorities\x12\x16\n" +
@@ -1699,7 +1959,10 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\fRenewRequest\x12/\n" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"%\n" +
 	"\rRenewResponse\x12\x14\n" +
-	"\x05chain\x18\x01 \x03(\fR\x05chain\"\x18\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\"'\n" +
+	"\rOpenedRequest\x12\x16\n" +
+	"\x06record\x18\x01 \x01(\bR\x06record\"\x10\n" +
+	"\x0eOpenedResponse\"\x18\n" +
 	"\x16RotateAuthorityRequest\"\x19\n" +
 	"\x17RotateAuthorityResponse\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
@@ -1715,11 +1978,25 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"0\n" +
 	"\x10AddTokenResponse\x12\x1c\n" +
-	"\tauthority\x18\x01 \x01(\fR\tauthority\"\x0e\n" +
-	"\fHelloRequest\"O\n" +
+	"\tauthority\x18\x01 \x01(\fR\tauthority\";\n" +
+	"\fHelloRequest\x12+\n" +
+	"\x04life\x18\x01 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\"\xfb\x01\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\bR\x06member\x12&\n" +
-	"\x0fasker_is_member\x18\x02 \x01(\bR\raskerIsMember\"\xbb\x01\n" +
+	"\x0fasker_is_member\x18\x02 \x01(\bR\raskerIsMember\x12+\n" +
+	"\x04life\x18\x03 \x01(\v2\x17.spireraft.peer.v1.LifeR\x04life\x12<\n" +
+	"\x05asker\x18\x04 \x01(\x0e2&.spireraft.peer.v1.HelloResponse.AskerR\x05asker\"?\n" +
+	"\x05Asker\x12\x11\n" +
+	"\rASKER_UNKNOWN\x10\x00\x12\x10\n" +
+	"\fASKER_MEMBER\x10\x01\x12\x11\n" +
+	"\rASKER_REMOVED\x10\x02\"\x8e\x01\n" +
+	"\x04Life\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06voters\x18\x05 \x01(\rR\x06voters\"\xbb\x01\n" +
 	"\x04Word\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x17\n" +
@@ -1748,49 +2025,57 @@ func file_spireraft_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spireraft_peer_v1_peer_proto_rawDescData
 }
 
-var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_spireraft_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_spireraft_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_spireraft_peer_v1_peer_proto_goTypes = []any{
-	(*ProposeRequest)(nil),          // 0: spireraft.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),         // 1: spireraft.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),        // 2: spireraft.peer.v1.ReadIndexRequest
-	(*Fence)(nil),                   // 3: spireraft.peer.v1.Fence
-	(*ReadIndexResponse)(nil),       // 4: spireraft.peer.v1.ReadIndexResponse
-	(*Member)(nil),                  // 5: spireraft.peer.v1.Member
-	(*ProbeRequest)(nil),            // 6: spireraft.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),           // 7: spireraft.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),             // 8: spireraft.peer.v1.JoinRequest
-	(*JoinResponse)(nil),            // 9: spireraft.peer.v1.JoinResponse
-	(*RenewRequest)(nil),            // 10: spireraft.peer.v1.RenewRequest
-	(*RenewResponse)(nil),           // 11: spireraft.peer.v1.RenewResponse
-	(*RotateAuthorityRequest)(nil),  // 12: spireraft.peer.v1.RotateAuthorityRequest
-	(*RotateAuthorityResponse)(nil), // 13: spireraft.peer.v1.RotateAuthorityResponse
-	(*RevokeTokenRequest)(nil),      // 14: spireraft.peer.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),     // 15: spireraft.peer.v1.RevokeTokenResponse
-	(*RemoveRequest)(nil),           // 16: spireraft.peer.v1.RemoveRequest
-	(*RemoveResponse)(nil),          // 17: spireraft.peer.v1.RemoveResponse
-	(*RotateGossipKeyRequest)(nil),  // 18: spireraft.peer.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil), // 19: spireraft.peer.v1.RotateGossipKeyResponse
-	(*AddTokenRequest)(nil),         // 20: spireraft.peer.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),        // 21: spireraft.peer.v1.AddTokenResponse
-	(*HelloRequest)(nil),            // 22: spireraft.peer.v1.HelloRequest
-	(*HelloResponse)(nil),           // 23: spireraft.peer.v1.HelloResponse
-	(*Word)(nil),                    // 24: spireraft.peer.v1.Word
-	(*WordRequest)(nil),             // 25: spireraft.peer.v1.WordRequest
-	(*WordResponse)(nil),            // 26: spireraft.peer.v1.WordResponse
-	(*VouchRequest)(nil),            // 27: spireraft.peer.v1.VouchRequest
-	(*VouchResponse)(nil),           // 28: spireraft.peer.v1.VouchResponse
+	(HelloResponse_Asker)(0),        // 0: spireraft.peer.v1.HelloResponse.Asker
+	(*ProposeRequest)(nil),          // 1: spireraft.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),         // 2: spireraft.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),        // 3: spireraft.peer.v1.ReadIndexRequest
+	(*Fence)(nil),                   // 4: spireraft.peer.v1.Fence
+	(*ReadIndexResponse)(nil),       // 5: spireraft.peer.v1.ReadIndexResponse
+	(*Member)(nil),                  // 6: spireraft.peer.v1.Member
+	(*ProbeRequest)(nil),            // 7: spireraft.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),           // 8: spireraft.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),             // 9: spireraft.peer.v1.JoinRequest
+	(*JoinResponse)(nil),            // 10: spireraft.peer.v1.JoinResponse
+	(*RenewRequest)(nil),            // 11: spireraft.peer.v1.RenewRequest
+	(*RenewResponse)(nil),           // 12: spireraft.peer.v1.RenewResponse
+	(*OpenedRequest)(nil),           // 13: spireraft.peer.v1.OpenedRequest
+	(*OpenedResponse)(nil),          // 14: spireraft.peer.v1.OpenedResponse
+	(*RotateAuthorityRequest)(nil),  // 15: spireraft.peer.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil), // 16: spireraft.peer.v1.RotateAuthorityResponse
+	(*RevokeTokenRequest)(nil),      // 17: spireraft.peer.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 18: spireraft.peer.v1.RevokeTokenResponse
+	(*RemoveRequest)(nil),           // 19: spireraft.peer.v1.RemoveRequest
+	(*RemoveResponse)(nil),          // 20: spireraft.peer.v1.RemoveResponse
+	(*RotateGossipKeyRequest)(nil),  // 21: spireraft.peer.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil), // 22: spireraft.peer.v1.RotateGossipKeyResponse
+	(*AddTokenRequest)(nil),         // 23: spireraft.peer.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),        // 24: spireraft.peer.v1.AddTokenResponse
+	(*HelloRequest)(nil),            // 25: spireraft.peer.v1.HelloRequest
+	(*HelloResponse)(nil),           // 26: spireraft.peer.v1.HelloResponse
+	(*Life)(nil),                    // 27: spireraft.peer.v1.Life
+	(*Word)(nil),                    // 28: spireraft.peer.v1.Word
+	(*WordRequest)(nil),             // 29: spireraft.peer.v1.WordRequest
+	(*WordResponse)(nil),            // 30: spireraft.peer.v1.WordResponse
+	(*VouchRequest)(nil),            // 31: spireraft.peer.v1.VouchRequest
+	(*VouchResponse)(nil),           // 32: spireraft.peer.v1.VouchResponse
 }
 var file_spireraft_peer_v1_peer_proto_depIdxs = []int32{
-	3, // 0: spireraft.peer.v1.ReadIndexRequest.fence:type_name -> spireraft.peer.v1.Fence
-	5, // 1: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
-	5, // 2: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
-	5, // 3: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
-	5, // 4: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4,  // 0: spireraft.peer.v1.ReadIndexRequest.fence:type_name -> spireraft.peer.v1.Fence
+	6,  // 1: spireraft.peer.v1.ProbeRequest.members:type_name -> spireraft.peer.v1.Member
+	6,  // 2: spireraft.peer.v1.ProbeResponse.members:type_name -> spireraft.peer.v1.Member
+	6,  // 3: spireraft.peer.v1.JoinResponse.members:type_name -> spireraft.peer.v1.Member
+	6,  // 4: spireraft.peer.v1.JoinResponse.leader:type_name -> spireraft.peer.v1.Member
+	27, // 5: spireraft.peer.v1.HelloRequest.life:type_name -> spireraft.peer.v1.Life
+	27, // 6: spireraft.peer.v1.HelloResponse.life:type_name -> spireraft.peer.v1.Life
+	0,  // 7: spireraft.peer.v1.HelloResponse.asker:type_name -> spireraft.peer.v1.HelloResponse.Asker
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_spireraft_peer_v1_peer_proto_init() }
@@ -1803,13 +2088,14 @@ func file_spireraft_peer_v1_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spireraft_peer_v1_peer_proto_rawDesc), len(file_spireraft_peer_v1_peer_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   29,
+			NumEnums:      1,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_spireraft_peer_v1_peer_proto_goTypes,
 		DependencyIndexes: file_spireraft_peer_v1_peer_proto_depIdxs,
+		EnumInfos:         file_spireraft_peer_v1_peer_proto_enumTypes,
 		MessageInfos:      file_spireraft_peer_v1_peer_proto_msgTypes,
 	}.Build()
 	File_spireraft_peer_v1_peer_proto = out.File

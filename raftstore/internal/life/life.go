@@ -11,6 +11,7 @@ package life
 
 import (
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,12 +35,27 @@ const OpeningsMax = 16
 
 // Opening is one time that the directory was opened.
 type Opening struct {
-	Number uint64   `json:"number"` // from 1
-	Nonce  [16]byte `json:"nonce"`
+	Number uint64 `json:"number"` // from 1
+	Nonce  Nonce  `json:"nonce"`
 
 	// Asked tells that the cluster was asked to record it. One that never was
 	// can't have been recorded.
 	Asked bool `json:"asked,omitempty"`
+}
+
+// Nonce is random. Its text is in hex.
+type Nonce [16]byte
+
+// MarshalText implements [encoding.TextMarshaler].
+func (n Nonce) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(n[:])), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (n *Nonce) UnmarshalText(text []byte) error {
+	if len(text) != hex.EncodedLen(len(n)) {
+		return fmt.Errorf("a nonce of %d characters", len(text))
+	}
+	_, err := hex.Decode(n[:], text)
+	return err
 }
 
 // file is the content of FileName.
@@ -51,8 +67,8 @@ type file struct {
 	// state yet.
 	Founding bool `json:"founding,omitempty"`
 
-	// Openings are the last one known to be recorded, if there is one, and those
-	// after it.
+	// Openings are the last one known to be recorded, or the first of all, and
+	// those after it that may have been.
 	Openings []Opening `json:"openings,omitempty"`
 }
 
@@ -145,8 +161,12 @@ func (l *Life) Begin() error {
 			next.Number = f.Openings[n-1].Number + 1
 		}
 		_, _ = rand.Read(next.Nonce[:]) // never fails, see its documentation
-		kept := slices.Clone(f.Openings)
-		kept = slices.DeleteFunc(kept, func(o Opening) bool { return !o.Asked })
+		var kept []Opening
+		for i, o := range f.Openings {
+			if i == 0 || o.Asked { // the first one tells which copies can't be of this directory
+				kept = append(kept, o)
+			}
+		}
 		if len(kept) < OpeningsMax {
 			kept = append(kept, next)
 		}
@@ -155,12 +175,11 @@ func (l *Life) Begin() error {
 	})
 }
 
-// Ask notes that the cluster is about to be asked to record the last opening,
-// which it returns with those before it.
-func (l *Life) Ask() (last Opening, earlier []Opening, err error) {
+// Ask notes, on disk, that the cluster is about to be asked to record the last
+// opening, which it returns. There must be one.
+func (l *Life) Ask() (last Opening, err error) {
 	err = l.change(func(f *file) bool {
 		i := len(f.Openings) - 1
-		earlier = f.Openings[:i]
 		if last = f.Openings[i]; last.Asked {
 			return false
 		}
@@ -168,16 +187,14 @@ func (l *Life) Ask() (last Opening, earlier []Opening, err error) {
 		f.Openings[i].Asked = true
 		return true
 	})
-	return last, earlier, err
+	return last, err
 }
 
-// Recorded takes what the cluster has recorded. It forgets the openings before
-// that one, and tells whether that one is among those of this directory. One
-// before them all is old news.
-func (l *Life) Recorded(number uint64, nonce [16]byte) (known bool, err error) {
-	err = l.change(func(f *file) bool {
-		i := slices.IndexFunc(f.Openings, func(o Opening) bool { return o.Number == number && o.Nonce == nonce })
-		known = i >= 0 || len(f.Openings) == 0 || number < f.Openings[0].Number
+// Recorded notes that the cluster has recorded an opening, and forgets those
+// before it. One that is not known changes nothing.
+func (l *Life) Recorded(o Opening) error {
+	return l.change(func(f *file) bool {
+		i := slices.IndexFunc(f.Openings, func(known Opening) bool { return known.Number == o.Number && known.Nonce == o.Nonce })
 		if i < 0 || i == 0 && f.Openings[0].Asked {
 			return false
 		}
@@ -185,7 +202,6 @@ func (l *Life) Recorded(number uint64, nonce [16]byte) (known bool, err error) {
 		f.Openings[0].Asked = true
 		return true
 	})
-	return known, err
 }
 
 // change writes what fn has changed, if it says that it has. Where that fails

@@ -22,6 +22,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -57,7 +59,7 @@ func Write(path string, doc any) error {
 
 // Read decodes the file at path into doc. It returns an error that wraps
 // [store.ErrCorrupt] where the file is damaged or doc can't hold it, and one
-// that wraps [fs.ErrNotExist] where it is missing.
+// that wraps [fs.ErrNotExist] where it is missing. A symbolic link is not followed.
 func Read(path string, doc any) error {
 	line, err := readLine(path)
 	if err != nil {
@@ -78,9 +80,29 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// open opens a file to be read, which Write has made: a symbolic link would have
+// something else read in its place, and a pipe would stop the process.
+func open(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s is a symbolic link, and should be a file that only this program makes: remove it: %w", path, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file (%s): remove it", path, info.Mode())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // readLine returns the JSON of the file, checked.
 func readLine(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return nil, err
 	}
