@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -32,16 +33,31 @@ func checkLeaf(leaf *x509.Certificate) error {
 	return nil
 }
 
-// checkStrength returns nil where one of the chains has only keys that are
-// strong enough.
-func checkStrength(chains [][]*x509.Certificate) error {
-	var weak error
+// checkChains returns nil where one of the chains has only keys that are strong
+// enough, and authorities that don't issue for workloads.
+func checkChains(chains [][]*x509.Certificate) error {
+	var err error
 	for _, chain := range chains {
-		if weak = weakest(chain); weak == nil {
+		if err = cmp.Or(weakest(chain), shared(chain[1:])); err == nil {
 			return nil
 		}
 	}
-	return weak
+	return err
+}
+
+// shared finds the signing authority of a SPIFFE trust domain, by the name that
+// makes it one (SPIFFE X.509-SVID, section 3.2). What it issues is for everybody
+// who may register a workload, and nodes hold what decides about them.
+func shared(authorities []*x509.Certificate) error {
+	for _, cert := range authorities {
+		for _, uri := range cert.URIs {
+			if strings.EqualFold(uri.Scheme, "spiffe") {
+				return fmt.Errorf("%w: its authority is that of the trust domain %.300q, which issues for workloads; "+
+					"use one that issues for the nodes of this cluster and for nothing else", ErrUntrusted, uri.Host)
+			}
+		}
+	}
+	return nil
 }
 
 func weakest(chain []*x509.Certificate) error {

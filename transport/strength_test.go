@@ -1,11 +1,14 @@
 package transport_test
 
 import (
+	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"math/big"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -27,23 +30,55 @@ func rsaBundle(t *testing.T, authority, node int) *transport.Bundle {
 			t.Fatal(err)
 		}
 	}
-	root := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)}
+	return bundleOf(t, &x509.Certificate{}, keys[0], keys[1])
+}
+
+// bundleOf is of n2, and of an authority that is like the template.
+func bundleOf(t *testing.T, root *x509.Certificate, authority, node crypto.Signer) *transport.Bundle {
+	t.Helper()
+	root.SerialNumber, root.IsCA, root.BasicConstraintsValid, root.KeyUsage = big.NewInt(1), true, true, x509.KeyUsageCertSign
+	root.NotBefore, root.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	leaf := devca.Template(id("n2"), time.Hour)
 	leaf.SerialNumber = big.NewInt(2)
-	der, err := x509.CreateCertificate(rand.Reader, root, root, keys[0].Public(), keys[0])
+	der, err := x509.CreateCertificate(rand.Reader, root, root, authority.Public(), authority)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if root, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	if der, err = x509.CreateCertificate(rand.Reader, leaf, root, keys[1].Public(), keys[0]); err != nil {
+	if der, err = x509.CreateCertificate(rand.Reader, leaf, root, node.Public(), authority); err != nil {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(root)
-	return &transport.Bundle{Certificate: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: keys[1]}, Roots: pool}
+	return &transport.Bundle{Certificate: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: node}, Roots: pool}
+}
+
+// The authority of a trust domain issues for whoever may register a workload.
+func TestAuthorityOfATrustDomainIsRefused(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, uri := range []*url.URL{{Scheme: "spiffe", Host: "example.org"}, {Scheme: "https", Host: "example.org"}} {
+		cfg := newCluster(t).config(t, "n2")
+		cfg.Credentials = bundleOf(t, &x509.Certificate{URIs: []*url.URL{uri}}, key, key)
+		tr, err := transport.Listen(t.Context(), cfg)
+		if err == nil {
+			tr.Close()
+		}
+		if uri.Scheme != "spiffe" {
+			if err != nil {
+				t.Errorf("an authority that names %s: %v", uri, err)
+			}
+			continue
+		}
+		wantErrors(t, err, transport.ErrUntrusted)
+		if err == nil || !strings.Contains(err.Error(), "for nothing else") {
+			t.Errorf("the error doesn't tell what helps: %v", err)
+		}
+	}
 }
 
 func TestRSAKeysUnder2048BitsAreRefused(t *testing.T) {

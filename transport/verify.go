@@ -50,7 +50,7 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 		return PeerInfo{}, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 
-	if err := checkStrength(chains); err != nil {
+	if err := checkChains(chains); err != nil {
 		return PeerInfo{}, err
 	}
 	id, err := ParseIdentity(leaf)
