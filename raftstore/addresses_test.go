@@ -33,6 +33,7 @@ func addressBook(tb testing.TB, cfg raftstore.Config) map[string]string {
 // of all members and of nodes that don't exist. The cluster goes on, and comes
 // back when all of it is started again.
 func TestAddresses_FalseOnesTakeNobodyAway(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	for i, n := range c.nodes {
 		c.configs[i].ListenAddress = n.Addr().String()
@@ -70,6 +71,7 @@ func TestAddresses_FalseOnesTakeNobodyAway(t *testing.T) {
 // hears it from a third, while there is no leader. It believes that only where
 // the other one answers.
 func TestAddresses_HearsayIsLookedInto(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	liar := c.admitted("liar")
 	for i, n := range c.nodes {

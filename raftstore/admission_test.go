@@ -124,6 +124,7 @@ func TestAdmission_StrangersAreRefused(t *testing.T) {
 // TestAdmission_RemovalCutsStreams: a member whose address nobody knows is
 // removed. Its open streams end at once, whatever it does with them.
 func TestAdmission_RemovalCutsStreams(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	evil := c.admitted("evil")
 	var open []net.Conn

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,11 +85,25 @@ func newCluster(tb testing.TB) *cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	host := loopback()
 	return &cluster{
 		tb: tb, ca: ca, dir: dataDir(tb),
-		address: func(string) string { return "127.0.0.1:0" },
+		address: func(string) string { return host + ":0" },
 		adjust:  func(*raftstore.Config) {},
 	}
+}
+
+var loopbacks atomic.Int32
+
+// loopback returns an address that no other cluster listens on, where the system
+// has more than one: a node that comes back on its port finds it free there,
+// whatever else runs.
+func loopback() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
+	}
+	n := loopbacks.Add(1)
+	return fmt.Sprintf("127.1.%d.%d", n/250, 1+n%250)
 }
 
 // startCluster returns a cluster of voters, whose first node leads.

@@ -20,8 +20,3 @@ func TestDataStore_ThroughFollowers(t *testing.T) {
 	t.Parallel()
 	dataStore(t, followersOnly, datastoretest.Run)
 }
-
-func TestDataStore_CachedThroughTheLeader(t *testing.T) {
-	t.Parallel()
-	dataStore(t, leaderOnly, datastoretest.RunCached)
-}

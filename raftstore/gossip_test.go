@@ -46,6 +46,7 @@ func (c *cluster) wantAlive() {
 // other addresses. What they remember of each other is out of date then, and
 // there is no leader that could tell. The cluster's own key is on every disk.
 func TestGossip_NodesThatAllMovedFindEachOther(t *testing.T) {
+	t.Parallel()
 	t.Run("with a key of the configuration", func(t *testing.T) { allMove(t, value(32)) })
 	t.Run("with the cluster's own key", func(t *testing.T) { allMove(t, nil) })
 }
@@ -92,6 +93,7 @@ func allMove(t *testing.T, key []byte) {
 // TestGossip_WrongKey has a node join with a gossip key of its own. Gossip
 // carries no authority, so it is a member and works; it is just not heard.
 func TestGossip_WrongKey(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, gossiping(value(32)))
 	cfg := c.config("node-2")
 	cfg.Gossip.Key, cfg.Gossip.Seeds = value(32), []string{c.nodes[0].GossipAddr()}
@@ -136,6 +138,7 @@ func TestGossip_WrongKey(t *testing.T) {
 }
 
 func TestGossip_PortInUse(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +158,7 @@ func TestGossip_PortInUse(t *testing.T) {
 // TestGossip_EndsWithAFailedOpen has the node find out that it can't go on when
 // it gossips already.
 func TestGossip_EndsWithAFailedOpen(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.adjust = gossiping(value(32))
 	cfg := c.config("node-1")
@@ -173,6 +177,7 @@ func TestGossip_EndsWithAFailedOpen(t *testing.T) {
 // bootstrap a second time, while a member of the cluster can tell that there is
 // one. It tells so although it has lost its own quorum.
 func TestBootstrap_RefusesWhereTheClusterExists(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, gossiping(value(32)))
 	if err := c.nodes[0].Close(); err != nil {
 		t.Fatal(err)
@@ -204,6 +209,7 @@ func TestBootstrap_RefusesWhereTheClusterExists(t *testing.T) {
 // TestBootstrap_SeedsThatAreDown must not keep the first node of a cluster from
 // its start: the seeds are the nodes that are to join it.
 func TestBootstrap_SeedsThatAreDown(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -180,6 +180,7 @@ func (l *lockedLog) String() string {
 }
 
 func TestGossipKey_JoinersGetIt(t *testing.T) {
+	t.Parallel()
 	c := startGossip(t, 3, nil, nil)
 	c.wantAlive()
 	c.hears(c.gossipAs("member", c.nodes[0].Instance(), c.wantGossipKeys(c.nodes[0], 1, 0)[0], true))
@@ -190,6 +191,7 @@ func TestGossipKey_JoinersGetIt(t *testing.T) {
 // TestGossipKey_InstancesDontMerge has a node of another life of the cluster use
 // the same key from the configuration.
 func TestGossipKey_InstancesDontMerge(t *testing.T) {
+	t.Parallel()
 	key := value(32)
 	c := startGossip(t, 2, key, nil)
 	c.wantAlive()
@@ -206,6 +208,7 @@ func TestGossipKey_InstancesDontMerge(t *testing.T) {
 // TestGossipKey_RotatesOnCommand stops one node after the other while the key is
 // being replaced, the leader too, and one for the whole of it.
 func TestGossipKey_RotatesOnCommand(t *testing.T) {
+	t.Parallel()
 	c := startGossip(t, 3, nil, nil)
 	c.wantAlive()
 	before := c.wantGossipKeys(c.nodes[0], 1, 0)[0]
@@ -238,6 +241,7 @@ func TestGossipKey_RotatesOnCommand(t *testing.T) {
 
 // TestGossipKey_WhoIsAwayHoldsNothingUp replaces the key while a node is down.
 func TestGossipKey_WhoIsAwayHoldsNothingUp(t *testing.T) {
+	t.Parallel()
 	c := startGossip(t, 3, nil, func(cfg *raftstore.Config) { cfg.SetGossipKeyWait(time.Second) })
 	c.wantAlive()
 	before := c.wantGossipKeys(c.nodes[0], 1, 0)[0]
@@ -255,6 +259,7 @@ func TestGossipKey_WhoIsAwayHoldsNothingUp(t *testing.T) {
 // TestGossipKey_RemovalReplacesIt removes a node, and gossips in its name with the
 // key that it had.
 func TestGossipKey_RemovalReplacesIt(t *testing.T) {
+	t.Parallel()
 	c := startGossip(t, 3, nil, nil)
 	c.wantAlive()
 	before := c.wantGossipKeys(c.nodes[0], 1, 0)[0]
@@ -287,6 +292,7 @@ func storedGossipKeys(t *testing.T, dir string) [][]byte {
 }
 
 func TestGossipKey_IsToldNowhere(t *testing.T) {
+	t.Parallel()
 	log := new(lockedLog)
 	c := startGossip(t, 2, nil, func(cfg *raftstore.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -73,6 +73,7 @@ func TestLife_SurvivesAndIsTheSameEverywhere(t *testing.T) {
 // ask. It founds a second cluster of the name then. That one and the old one
 // take nothing from each other, so that neither loses nor mixes anything.
 func TestBootstrap_AfterTheDiskWasLost(t *testing.T) {
+	t.Parallel()
 	for name, othersRun := range map[string]bool{"the others are down": false, "the others run": true} {
 		for authority, adjust := range map[string]func(*raftstore.Config){"": nil, ", own authority": ownAuthority} {
 			t.Run(name+authority, func(t *testing.T) {

@@ -31,6 +31,7 @@ func (c *cluster) joinWith(node, token string) raftstore.Config {
 }
 
 func TestOwnAuthority_ClusterFormsAndComesBack(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, ownAuthority)
 	_, err := c.nodes[1].Put(c.ctx(), store.Pair{Key: []byte("a"), Value: []byte("1")})
 	must(t, err)
@@ -227,6 +228,7 @@ func TestOwnAuthority_CertificatesAreRenewed(t *testing.T) {
 
 // All nodes may have been off for longer than their certificates live.
 func TestOwnAuthority_ColdStartWithExpiredCertificates(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
 		cfg.CertificateLifetime = 3 * time.Second

@@ -65,6 +65,7 @@ func TestRemoved_RunningNode(t *testing.T) {
 // TestRemoved_OneLyingMemberRetiresNobody: as long as another member answers that
 // knows better.
 func TestRemoved_OneLyingMemberRetiresNobody(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, nil)
 	liar := c.intruder("node-9")
 	var lies atomic.Int64
@@ -97,6 +98,7 @@ func TestRemoved_OneLyingMemberRetiresNobody(t *testing.T) {
 
 // TestRemoved_TheWordOfTheOnlyMemberThatAnswersCounts.
 func TestRemoved_TheWordOfTheOnlyMemberThatAnswersCounts(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	must(t, c.nodes[2].Close())
 	must(t, c.nodes[0].RemoveServer(c.ctx(), "node-3"))

@@ -53,6 +53,7 @@ func authorityOf(n *raftstore.Node) string {
 }
 
 func TestRotateAuthority_UnderLoadFailsNoWrite(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
 		// A busy machine costs no election: what is left is the rotation's doing.
@@ -109,6 +110,7 @@ func TestRotateAuthority_UnderLoadFailsNoWrite(t *testing.T) {
 }
 
 func TestRotateAuthority_GoesOnUnderAnotherLeader(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, ownAuthority)
 	before := authorityOf(c.nodes[0])
 	for i := range c.nodes {
@@ -137,6 +139,7 @@ func TestRotateAuthority_GoesOnUnderAnotherLeader(t *testing.T) {
 }
 
 func TestRotateAuthority_WaitsForANodeThatIsAway(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, ownAuthority)
 	before := authorityOf(c.nodes[0])
 	old := c.token()
@@ -161,6 +164,7 @@ func TestRotateAuthority_WaitsForANodeThatIsAway(t *testing.T) {
 // A node that is away after it has trusted the new authority comes back with a
 // certificate of the old one.
 func TestRotateAuthority_WaitsForTheLastCertificate(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
 		raftstore.HoldRenewal(cfg, strings.HasSuffix(cfg.Dir, "node-3"))
@@ -197,6 +201,7 @@ func TestRotateAuthority_WaitsForTheLastCertificate(t *testing.T) {
 // TestRotateAuthority_TheOldOneIsWorthNothing has what a thief of a disk has: the
 // key of the authority, and of a node.
 func TestRotateAuthority_TheOldOneIsWorthNothing(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, ownAuthority)
 	c.converged()
 	forged, err := c.nodes[0].Forge(t.TempDir(), "node-2")
@@ -241,6 +246,7 @@ func TestRotateAuthority_TheOldOneIsWorthNothing(t *testing.T) {
 }
 
 func TestRotateAuthority_BeforeItExpires(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
 		raftstore.SetAuthorityLifetime(cfg, 12*time.Second)
@@ -253,6 +259,7 @@ func TestRotateAuthority_BeforeItExpires(t *testing.T) {
 }
 
 func TestRotateAuthority_IsOfTheClustersOwn(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	if err := c.nodes[0].RotateAuthority(c.ctx()); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("rotation of another's authority: %v", err)

@@ -86,6 +86,7 @@ func filesHold(t *testing.T, dir string, secret []byte) (found []string) {
 }
 
 func TestAuthoritySeal_TheKeyIsOnNoDisk(t *testing.T) {
+	t.Parallel()
 	key := value(32)
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)

@@ -30,6 +30,7 @@ func nobody(t *testing.T) string {
 // TestBootstrap_AsksItsSeeds bootstraps where a server at one of the seeds is a
 // member of the cluster, although it has lost its quorum.
 func TestBootstrap_AsksItsSeeds(t *testing.T) {
+	t.Parallel()
 	for name, adjust := range map[string]func(*raftstore.Config){"certificates from elsewhere": nil, "own authority": ownAuthority} {
 		t.Run(name, func(t *testing.T) {
 			c := startCluster(t, 2, adjust)
@@ -59,6 +60,7 @@ func TestBootstrap_AsksItsSeeds(t *testing.T) {
 // TestBootstrap_NeedsAnAnswerOfAllSeeds: who doesn't answer may be all that is
 // left of a cluster.
 func TestBootstrap_NeedsAnAnswerOfAllSeeds(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	cfg := c.config("node-1")
 	cfg.Bootstrap, cfg.Seeds = true, []string{nobody(t), nobody(t)}
@@ -70,6 +72,7 @@ func TestBootstrap_NeedsAnAnswerOfAllSeeds(t *testing.T) {
 // TestBootstrap_AsksTheNodesOfItsAddressBook: the directory has lost everything
 // but the addresses.
 func TestBootstrap_AsksTheNodesOfItsAddressBook(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	c.dir = t.TempDir()
 	cfg := c.config("node-2")
@@ -81,6 +84,7 @@ func TestBootstrap_AsksTheNodesOfItsAddressBook(t *testing.T) {
 // TestBootstrap_NodesThatWaitAreNoObstacle: the seeds of a new cluster are the
 // nodes that are to join it. One of them is the node itself.
 func TestBootstrap_NodesThatWaitAreNoObstacle(t *testing.T) {
+	t.Parallel()
 	for name, adjust := range map[string]func(*raftstore.Config){"certificates from elsewhere": nil, "own authority": ownAuthority} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
@@ -116,6 +120,7 @@ func TestBootstrap_NodesThatWaitAreNoObstacle(t *testing.T) {
 // TestSeeds_FindServersThatHaveAllMoved: no address that a node knows is right
 // any more.
 func TestSeeds_FindServersThatHaveAllMoved(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, ownAuthority)
 	c.converged()
 	for _, n := range c.nodes {
@@ -167,6 +172,7 @@ lines:
 // disk, while the others run. All of them say so at ERROR, and the first one that
 // it is the odd one; not again and again.
 func TestLives_SayWhichOneIsOdd(t *testing.T) {
+	t.Parallel()
 	for name, adjust := range map[string]func(*raftstore.Config){"certificates from elsewhere": nil, "own authority": ownAuthority} {
 		t.Run(name, func(t *testing.T) {
 			var old lines

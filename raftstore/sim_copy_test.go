@@ -62,6 +62,7 @@ func (s *sim) wantCopied(n *raftstore.Node, again func() error) {
 // of its directory that was made while it ran, or before it was started last. The
 // original goes on; the copy stops, and says why.
 func TestSim_ACopyOfADirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, restarted := range map[string]bool{"made while it ran": false, "older than its last start": true} {
 		for who, leads := range map[string]bool{"a follower's": false, "the leader's": true} {
 			t.Run(who+", "+name, func(t *testing.T) {
@@ -95,6 +96,7 @@ func TestSim_ACopyOfADirectoryIsRefused(t *testing.T) {
 // TestSim_OneOfTwoCopiesGoesOn starts two copies of a directory at once, whose
 // original is gone. The cluster takes one of them, and has the other stop.
 func TestSim_OneOfTwoCopiesGoesOn(t *testing.T) {
+	t.Parallel()
 	simulate(t, 62, 3, nil, func(s *sim) {
 		victim := s.others(s.elected())[0]
 		s.quiet()
@@ -127,6 +129,7 @@ func TestSim_OneOfTwoCopiesGoesOn(t *testing.T) {
 // before it was started last, while the leader is down. The lagging third knows
 // of that start, and elects nobody with it: nothing is lost.
 func TestSim_RolledBackDiskIsRefused(t *testing.T) {
+	t.Parallel()
 	simulate(t, 63, 3, nil, func(s *sim) {
 		leader := s.elected()
 		rolledBack, lagging := s.others(leader)[0], s.others(leader)[1]
@@ -171,6 +174,7 @@ func TestSim_RolledBackDiskIsRefused(t *testing.T) {
 // TestSim_CrashLoopsLockNobodyOut starts a node again and again, sometimes
 // without the others, sometimes for an instant only. It is let in at the end.
 func TestSim_CrashLoopsLockNobodyOut(t *testing.T) {
+	t.Parallel()
 	simulate(t, 64, 3, nil, func(s *sim) {
 		node := s.others(s.elected())[0]
 		for i := range 60 {
@@ -194,6 +198,7 @@ func TestSim_CrashLoopsLockNobodyOut(t *testing.T) {
 
 // TestSim_AnOpeningCostsOneWrite: what a start costs the cluster.
 func TestSim_AnOpeningCostsOneWrite(t *testing.T) {
+	t.Parallel()
 	simulate(t, 65, 3, nil, func(s *sim) {
 		leader := s.elected()
 		node := s.others(leader)[0]

@@ -152,6 +152,7 @@ func TestSim_NonsenseOfAMember(t *testing.T) {
 // TestSim_AMemberCantHandOverAnothersOffice: told to stand for election by one
 // that doesn't lead, a follower would end the leader's term.
 func TestSim_AMemberCantHandOverAnothersOffice(t *testing.T) {
+	t.Parallel()
 	simulate(t, 43, 3, nil, func(s *sim) {
 		const evil = 2
 		s.crash(evil)

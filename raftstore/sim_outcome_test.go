@@ -49,6 +49,7 @@ func lost(tb testing.TB, r *prometheus.Registry, found string) int {
 // again, at every moment of a write through it. The leader stays, so that every
 // write has its answer in the end: it has happened, once.
 func TestSim_LostAnswersAreFoundOut(t *testing.T) {
+	t.Parallel()
 	regs := make(map[string]*prometheus.Registry)
 	simulate(t, 51, 3, registries(regs), func(s *sim) {
 		leader := s.elected()
@@ -82,6 +83,7 @@ func TestSim_LostAnswersAreFoundOut(t *testing.T) {
 // break, and messages are late. What a read on the same node finds after such a
 // write must stay: whoever creates what was not found succeeds.
 func TestSim_ReadsSettleUnknownOutcomes(t *testing.T) {
+	t.Parallel()
 	for seed, where := range []string{"the leader", "a follower"} {
 		t.Run(where, func(t *testing.T) {
 			simulate(t, uint64(60+seed), 3, nil, func(s *sim) {
@@ -147,6 +149,7 @@ func (s *sim) breakSome(rng *rand.Rand, leader, other int) {
 // TestSim_LateRequestsDoNothing delivers the request of a write after a read on
 // the same node, which did not find it. It must be refused, whoever leads then.
 func TestSim_LateRequestsDoNothing(t *testing.T) {
+	t.Parallel()
 	handOver := func(s *sim, to int) {
 		s.tb.Helper()
 		for s.elected() != to {

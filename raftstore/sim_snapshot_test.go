@@ -70,6 +70,7 @@ func TestSim_SnapshotBringsBackAFollower(t *testing.T) {
 // TestSim_LogBoundedInBytes has a follower miss more than the log keeps in bytes,
 // which is far less than it may have in entries.
 func TestSim_LogBoundedInBytes(t *testing.T) {
+	t.Parallel()
 	few := func(cfg *raftstore.Config) {
 		cfg.Log = raftstore.LogConfig{TrailingBytes: 24 << 10, CompactBytes: 24 << 10}
 	}

@@ -37,6 +37,7 @@ func TestSim_SucceededLeaderLooksLikeNoEndOfTheContext(t *testing.T) {
 // TestSim_SucceededLeaderCostsNoAnswer cuts off the leader with a write of a
 // follower on its way to it. The next leader shows what became of it.
 func TestSim_SucceededLeaderCostsNoAnswer(t *testing.T) {
+	t.Parallel()
 	simulate(t, 4, 3, nil, func(s *sim) {
 		for i := range 5 {
 			leader := s.elected()

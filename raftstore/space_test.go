@@ -62,6 +62,7 @@ func goesOn(c *cluster, n *raftstore.Node, pair store.Pair) {
 // server does with its bundle, half as much again as the disk holds in all: the log
 // must not grow with what was written, only with what is stored.
 func TestSpace_OneObjectIsOverwritten(t *testing.T) {
+	t.Parallel()
 	c, n := onSmallDisks(t, nil)
 	pair := store.Pair{Key: []byte("bundle"), Value: value(100_000)}
 	refused := 0
@@ -84,6 +85,7 @@ func TestSpace_OneObjectIsOverwritten(t *testing.T) {
 // TestSpace_DeletesMakeRoom fills a disk and deletes what was written. Files
 // don't shrink; what is free in them must count.
 func TestSpace_DeletesMakeRoom(t *testing.T) {
+	t.Parallel()
 	c, n := onSmallDisks(t, func(cfg *raftstore.Config) {
 		cfg.Log = raftstore.LogConfig{TrailingEntries: shortTrailing, CompactEntries: shortTrailing}
 	})

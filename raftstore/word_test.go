@@ -24,6 +24,7 @@ const methodWord = 16
 // it knows nobody, and takes it on the word that the cluster's authority has
 // signed.
 func TestWord_AwayWhileAllOthersWereReplaced(t *testing.T) {
+	t.Parallel()
 	var audit auditLines
 	c := startCluster(t, 3, func(cfg *raftstore.Config) {
 		ownAuthority(cfg)
@@ -82,6 +83,7 @@ func (c *cluster) leaderOf(down int) (place int) {
 // TestWord_CountsForNobodyElse: what a node that reaches nobody does not take for
 // the cluster's word, and that it takes none while somebody whom it knows answers.
 func TestWord_CountsForNobodyElse(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2, ownAuthority)
 	alone, known := c.nodes[1], c.nodes[0]
 	known.Put(c.ctx(), store.Pair{Key: []byte("k")})

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"math"
@@ -39,8 +40,10 @@ func TestClaims_BothSidesSeeKeyAndClaimOfTheOther(t *testing.T) {
 		long := strings.Repeat("a", transport.NameBytesMax)
 		claim1 := transport.Claim{Instance: "life-1", Disk: long, Openings: openings(transport.OpeningsMax)}
 		claim2 := transport.Claim{Instance: "life-1", Openings: openings(1)}
-		want1 := transport.PeerInfo{Identity: id("n1"), Key: keyOf(t, b1), Claim: claim1}
-		want2 := transport.PeerInfo{Identity: id("n2"), Key: keyOf(t, b2), Claim: claim2}
+		block, _ := pem.Decode(rootsPEM(t, c.ca))
+		root := keyOf(t, &transport.Bundle{Certificate: tls.Certificate{Certificate: [][]byte{block.Bytes}}})
+		want1 := transport.PeerInfo{Identity: id("n1"), Key: keyOf(t, b1), Authority: root, Claim: claim1}
+		want2 := transport.PeerInfo{Identity: id("n2"), Key: keyOf(t, b2), Authority: root, Claim: claim2}
 		asked := 0
 		wants := func(want transport.PeerInfo) func(transport.Kind, transport.PeerInfo) error {
 			return func(kind transport.Kind, peer transport.PeerInfo) error {
