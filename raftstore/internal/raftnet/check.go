@@ -146,10 +146,14 @@ func checkPosition(what string, index, term, requestTerm uint64) error {
 }
 
 // checkAnswer checks the term of an answer to a request. Only in the request's
-// own term can something be granted.
-func checkAnswer(granted bool, term, requestTerm uint64) error {
-	if term > requestTerm+answerTermsMax || term > numberMax || granted && term != requestTerm {
-		return breach("an answer of term %d (granted: %v) to a request of term %d", term, granted, requestTerm)
+// own term can something be granted. A term that is too far ahead counts as one as
+// far ahead as may be: this server draws near with each answer. Did it not listen,
+// two servers that a third one has pushed apart would never hear of each other
+// again.
+func checkAnswer(granted bool, term *uint64, requestTerm uint64) error {
+	if *term > numberMax || granted && *term != requestTerm {
+		return breach("an answer of term %d (granted: %v) to a request of term %d", *term, granted, requestTerm)
 	}
+	*term = min(*term, requestTerm+answerTermsMax)
 	return nil
 }

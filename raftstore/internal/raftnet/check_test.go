@@ -269,7 +269,7 @@ func TestNewServerTakesTheTermOfTheCluster(t *testing.T) {
 func TestInsaneAnswersAreRefused(t *testing.T) {
 	for name, answer := range map[string]*raftv1.VoteResponse{
 		"the last term":                 {Term: math.MaxUint64},
-		"a term too far ahead":          {Term: 5 + answerTermsMax + 1},
+		"a term that none comes to":     {Term: numberMax + 1},
 		"a vote in another term":        {Term: 4, Granted: true},
 		"a vote in a term that follows": {Term: 6, Granted: true},
 	} {
@@ -300,6 +300,27 @@ func TestInsaneAnswersAreRefused(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestTermsFarApartDrawNear: an answer from far ahead is heard, as one that is as
+// far ahead as may be. A member could else push two servers apart for ever.
+func TestTermsFarApartDrawNear(t *testing.T) {
+	for term, want := range map[uint64]uint64{
+		5:                      5,
+		6:                      6,
+		5 + answerTermsMax:     5 + answerTermsMax,
+		5 + answerTermsMax + 1: 5 + answerTermsMax,
+		numberMax:              5 + answerTermsMax,
+	} {
+		got := term
+		if err := checkAnswer(false, &got, 5); err != nil || got != want {
+			t.Errorf("an answer of term %d counts as one of %d, want %d; %v", term, got, want, err)
+		}
+	}
+	far := uint64(5 + answerTermsMax + 1)
+	if err := checkAnswer(true, &far, 5); err == nil {
+		t.Error("a vote from far ahead counts")
 	}
 }
 

@@ -32,7 +32,7 @@ func (t *Transport) AppendEntries(_ raft.ServerID, target raft.ServerAddress, ar
 		if m.LastIndex > numberMax {
 			return breach("an answer has the last index %d", m.LastIndex)
 		}
-		return checkAnswer(m.Success, m.Term, args.Term)
+		return checkAnswer(m.Success, &m.Term, args.Term)
 	})
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (t *Transport) RequestPreVote(_ raft.ServerID, target raft.ServerAddress, a
 func (t *Transport) askVote(node string, typ frameType, req *raftv1.VoteRequest) (*raftv1.VoteResponse, error) {
 	req.NodeId = t.cfg.NodeID
 	m := new(raftv1.VoteResponse)
-	err := t.call(node, typ, req, voteAnswer, m, func() error { return checkAnswer(m.Granted, m.Term, req.Term) })
+	err := t.call(node, typ, req, voteAnswer, m, func() error { return checkAnswer(m.Granted, &m.Term, req.Term) })
 	return m, err
 }
 

@@ -107,7 +107,7 @@ func (o *outgoing) progress(w *wire, resp *raft.InstallSnapshotResponse) (outdat
 	if err := w.receive(o.t.snapshotWait(), snapshotProgress, &p); err != nil {
 		return false, err
 	}
-	if err := checkAnswer(false, p.Term, o.begin.Term); err != nil {
+	if err := checkAnswer(false, &p.Term, o.begin.Term); err != nil {
 		return false, err
 	}
 	if p.Term > o.begin.Term {
@@ -174,7 +174,7 @@ func (o *outgoing) awaitInstall(w *wire, resp *raft.InstallSnapshotResponse) err
 		if err := decodeAnswer(h.typ, b, snapshotInstalled, &m); err != nil {
 			return fmt.Errorf("%w: %w", errSnapshotLost, err)
 		}
-		if err := checkAnswer(m.Success, m.Term, o.begin.Term); err != nil {
+		if err := checkAnswer(m.Success, &m.Term, o.begin.Term); err != nil {
 			return err
 		}
 		*resp = raft.InstallSnapshotResponse{RPCHeader: rpcHeader(o.node), Term: m.Term, Success: m.Success}
