@@ -25,8 +25,9 @@ func (n *Node) newRaftTransport() *raftnet.Transport {
 		Dial: func(ctx context.Context, node string) (net.Conn, error) {
 			return n.dial(ctx, transport.Raft, node)
 		},
-		PeerOf: func(c net.Conn) string { return c.(*transport.Conn).Peer().Node },
-		Term:   func() uint64 { return n.raft.CurrentTerm() }, // no stream comes in before raft is there
+		PeerOf:    func(c net.Conn) string { return c.(*transport.Conn).Peer().Node },
+		Term:      func() uint64 { return n.raft.CurrentTerm() }, // no stream comes in before raft is there
+		LastIndex: func() uint64 { return n.raft.LastIndex() },
 		Leader: func() string {
 			_, leader := n.raft.LeaderWithID()
 			return string(leader)

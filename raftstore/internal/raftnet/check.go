@@ -27,6 +27,11 @@ const (
 	// whose requests are refused, still pulls the others along when they ask it.
 	answerTermsMax = 1 << 40
 
+	// snapshotIndexesMax is by how many entries a snapshot may be ahead of this
+	// server's log: more than a cluster writes. One that a member makes up would
+	// else use the indexes up at once, on all servers and for ever.
+	snapshotIndexesMax = 1 << 40
+
 	serversMax = 1024
 )
 
@@ -34,6 +39,7 @@ const (
 type limits struct {
 	peer string // whose stream it is
 	term uint64 // this server's
+	last uint64 // index of this server's log
 
 	// checkCommand refuses commands that this server could not apply.
 	checkCommand func(data []byte) error
@@ -123,6 +129,9 @@ func (l limits) snapshot(m *raftv1.SnapshotBegin) error {
 	}
 	if m.LastIndex == 0 || m.ConfigurationIndex == 0 || m.ConfigurationIndex > m.LastIndex {
 		return breach("a snapshot at index %d with a configuration at index %d", m.LastIndex, m.ConfigurationIndex)
+	}
+	if m.LastIndex > l.last+snapshotIndexesMax {
+		return breach("a snapshot at index %d can't be right, the own log ends at %d", m.LastIndex, l.last)
 	}
 	if len(m.TransferId) != transferIDBytes {
 		return breach("the id of a transfer has %d bytes", len(m.TransferId))

@@ -303,6 +303,20 @@ func TestInsaneAnswersAreRefused(t *testing.T) {
 	}
 }
 
+// TestSnapshotUsesUpNoIndexes: it may be ahead of the log, but not by more than a
+// cluster writes.
+func TestSnapshotUsesUpNoIndexes(t *testing.T) {
+	l := limits{peer: "a", term: 5, last: 100, checkCommand: checkPlain}
+	for index, ok := range map[uint64]bool{
+		9: true, 101: true, 100 + snapshotIndexesMax: true, 101 + snapshotIndexesMax: false, numberMax: false,
+	} {
+		begin := change(validBegin("a"), func(m *raftv1.SnapshotBegin) { m.LastIndex = index })
+		if err := l.snapshot(begin); (err == nil) != ok {
+			t.Errorf("index %d: %v", index, err)
+		}
+	}
+}
+
 // TestTermsFarApartDrawNear: an answer from far ahead is heard, as one that is as
 // far ahead as may be. A member could else push two servers apart for ever.
 func TestTermsFarApartDrawNear(t *testing.T) {

@@ -51,6 +51,7 @@ func (n *network) open(name string, change ...func(*Config)) *node {
 		Dial:          func(ctx context.Context, node string) (net.Conn, error) { return n.dial(ctx, name, node) },
 		PeerOf:        func(c net.Conn) string { host, _, _ := net.SplitHostPort(c.RemoteAddr().String()); return host },
 		Term:          func() uint64 { return 5 },
+		LastIndex:     func() uint64 { return 0 },
 		Leader:        func() string { return "a" },
 		CheckCommand:  checkPlain,
 		CheckSnapshot: func(io.Reader, uint64, uint64) error { return nil },

@@ -136,7 +136,7 @@ func (in *inbound) next() error {
 }
 
 func (in *inbound) limits() limits {
-	return limits{peer: in.peer, term: in.t.cfg.Term(), checkCommand: in.t.cfg.CheckCommand}
+	return limits{peer: in.peer, term: in.t.cfg.Term(), last: in.t.cfg.LastIndex(), checkCommand: in.t.cfg.CheckCommand}
 }
 
 func (in *inbound) appendEntries(b []byte) error {

@@ -30,6 +30,9 @@ type Config struct {
 	// Term is the term of the own raft. It is called for requests that arrive.
 	Term func() uint64
 
+	// LastIndex is the end of the own raft's log. It is called like Term.
+	LastIndex func() uint64
+
 	// Leader is the node that the own raft knows to lead in that term, empty where
 	// it knows none. It is called for requests that the leader alone may make.
 	Leader func() string
