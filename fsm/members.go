@@ -14,6 +14,11 @@ import (
 // JoinTokensMax bounds the join tokens that exist at a time.
 const JoinTokensMax = 4096
 
+// BarredMax is how many node ids can be barred before one that was never admitted
+// can't be any more: a bar stays for ever. Nodes that are admitted can always be
+// removed.
+const BarredMax = 4096
+
 // TokenID names a join token without giving it away.
 type TokenID [8]byte
 
@@ -225,11 +230,14 @@ func (b *batch) removeNode(nodeID string) (Result, error) {
 	if err != nil || gone != nil {
 		return b.done(), err
 	}
-	if err := b.dropTokens(func(t JoinToken) bool { return t.UserNode() == nodeID }); err != nil {
-		return Result{}, err
-	}
 	admission, err := b.buckets[bucketAdmissions].findSealed(key)
 	if err != nil {
+		return Result{}, err
+	}
+	if admission == nil && b.state.sums[bucketRemoved].records >= BarredMax {
+		return b.refuse(Refused, fmt.Sprintf("node %q was never admitted, and only the first %d ids that are barred may be such", nodeID, BarredMax)), nil
+	}
+	if err := b.dropTokens(func(t JoinToken) bool { return t.UserNode() == nodeID }); err != nil {
 		return Result{}, err
 	}
 	if admission != nil {

@@ -1,6 +1,7 @@
 package fsm_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -94,5 +95,38 @@ func TestJoinTokens_AreBoundedAndExpire(t *testing.T) {
 	report, err := m.Scrub(t.Context())
 	if err != nil || report.Records != 1 {
 		t.Fatalf("scrub %+v %v, want the one token left", report, err)
+	}
+}
+
+// Whoever bars ids that it has invented fills no disk with them, and no node
+// stays for it.
+func TestRemoveNode_BarsOfStrangersAreBounded(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	m := open(t)
+	token := fsm.TokenHash{1}
+	apply(t, m, fsm.EncodeAddJoinToken(token, "", now.Add(time.Minute), now), fsm.EncodeUseJoinToken(token, "n1", "", fsm.KeyHash{}, now))
+	var cmds [][]byte
+	for i := range fsm.BarredMax {
+		cmds = append(cmds, fsm.EncodeRemoveNode(fmt.Sprintf("invented-%d", i)))
+	}
+	if res := apply(t, m, cmds...); res[fsm.BarredMax-1].Outcome != fsm.Committed {
+		t.Fatalf("result %+v of the last that has room", res[fsm.BarredMax-1])
+	}
+	res := apply(t, m, fsm.EncodeRemoveNode("one-more"), fsm.EncodeRemoveNode("invented-7"), fsm.EncodeRemoveNode("n1"))
+	if res[0].Outcome != fsm.Refused || !strings.Contains(res[0].Detail, "never admitted") {
+		t.Errorf("one more of no node: %+v", res[0])
+	}
+	if res[1].Outcome != fsm.Committed || res[2].Outcome != fsm.Committed {
+		t.Errorf("one that is barred %+v, one that is admitted %+v", res[1], res[2])
+	}
+	v, err := m.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	for id, want := range map[string]bool{"one-more": false, "n1": true} {
+		if got, err := v.Removed(id); err != nil || got != want {
+			t.Errorf("Removed(%q) = %v, %v", id, got, err)
+		}
 	}
 }

@@ -141,6 +141,11 @@ func (n *Node) handleJoin(ctx context.Context, conn *transport.Conn, req *peerv1
 		n.failedJoins.failed(source, time.Now())
 	}
 	if err == nil {
+		end, busy := n.adminCalls.begin(ctx, "token "+hash.ID().String()) // whoever has used one may show it as often as it likes
+		if busy != nil {
+			return nil, busy
+		}
+		defer end()
 		err = n.canIssue(ctx, who) // before the token is spent
 	}
 	if err == nil {

@@ -18,7 +18,9 @@ import (
 
 // RemoveServer takes a server out of the cluster for good: its node id can
 // never come back, and its streams are cut within a second. An id of no server
-// is barred all the same, one that was removed before is no error. It is
+// is barred all the same, as far as there is room: store.ErrInvalid where
+// fsm.BarredMax are, store.ErrNoSpace where a disk is short. One that was removed
+// before is no error. It is
 // refused with ErrQuorumAtRisk where the voters that would remain, and answer
 // now, are no quorum, and with store.ErrInvalid where nodeID can't be an id.
 // Call it on any node.
@@ -104,13 +106,18 @@ func (n *Node) bar(ctx context.Context, nodeID string) error {
 	if removed, err := n.removed(nodeID); err != nil || removed {
 		return err
 	}
+	if !n.isMember(nodeID) { // a removal makes room, such a bar takes some for ever
+		if err := n.space(); err != nil {
+			return fmt.Errorf("remove server %s, which is no member: %w", nodeID, err)
+		}
+	}
 	result, err := n.proposer.propose(ctx, fsm.EncodeRemoveNode(nodeID))
 	if err != nil {
 		n.auditDone(ctx, auditNodeBarred, err, slog.String("server", nodeID))
 		return err
 	}
 	if result.Outcome != fsm.Committed {
-		return fmt.Errorf("remove server %s: %s", nodeID, result.Detail)
+		return fmt.Errorf("%w: remove server %s: %s", store.ErrInvalid, nodeID, result.Detail)
 	}
 	n.audit(ctx, auditNodeBarred, slog.String("server", nodeID), slog.Bool("member", n.isMember(nodeID)))
 	return nil

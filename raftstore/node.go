@@ -75,6 +75,7 @@ type Node struct {
 	vouched     vouched
 	hints       hints
 	failedJoins joinLimiter
+	adminCalls  adminLimiter
 	encounters  encounters
 	refusers    refusers
 	rotation    rotation

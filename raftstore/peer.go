@@ -107,12 +107,25 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 	case methodVouch:
 		return answer(body, &peerv1.VouchRequest{}, n.handleVouch)
 	}
+	if err := n.asMember(peer.Node); err != nil {
+		return nil, err
+	}
+	return n.handleAsMember(ctx, peer, method, body)
+}
+
+// asMember returns why this node doesn't answer what a leader answers a member.
+func (n *Node) asMember(peer string) error {
 	if n.raft.State() != raft.Leader {
-		return nil, fmt.Errorf("%w: node %s", errNotLeader, n.id.NodeID)
+		return fmt.Errorf("%w: node %s", errNotLeader, n.id.NodeID)
 	}
-	if !n.isMember(peer.Node) {
-		return nil, fmt.Errorf("%w: node %s", ErrNotMember, peer.Node)
+	if !n.isMember(peer) {
+		return fmt.Errorf("%w: node %s", ErrNotMember, peer)
 	}
+	return nil
+}
+
+// handleLeading answers one request of a member, on the leader.
+func (n *Node) handleLeading(ctx context.Context, peer transport.PeerInfo, method uint8, body []byte) ([]byte, error) {
 	switch method {
 	case methodPropose:
 		return answer(body, &peerv1.ProposeRequest{}, func(req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {

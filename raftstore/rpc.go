@@ -127,6 +127,7 @@ var errorCodes = []struct {
 	{13, ErrCopied},
 	{20, ErrRotationUnderWay},
 	{21, ErrSealed},
+	{22, errTooManyCalls},
 }
 
 // encodeError gives err its code. A node that is closed or has failed without
