@@ -49,15 +49,21 @@ func (n *Node) learn(members []*peerv1.Member) {
 // is believed, and what the leader says of one of whom nothing is known. Anything
 // else is a hint: the node must answer there first, so that a false one takes
 // nobody's address away, nor the place of one that is not known yet. Nobody is
-// asked, and nothing is kept, of nodes that are no members.
+// asked, and nothing is kept, of nodes that are no members. Of a node the first
+// address of a message counts: each one that is taken is written to the disk.
 func (n *Node) hear(source string, members []*peerv1.Member) {
 	if len(members) == 0 {
 		return
 	}
 	admitted := n.admission()
 	leader, _ := n.leaderID()
+	said := make(map[string]bool)
 	for _, m := range members {
 		node, address := m.GetNodeId(), m.GetAddress()
+		if said[node] {
+			continue
+		}
+		said[node] = true
 		known, ok := n.address(node)
 		switch {
 		case address == known || checkAddress(address) != nil || !admitted.has(node):

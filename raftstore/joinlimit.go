@@ -13,7 +13,8 @@ const (
 	failedJoinsWindow = time.Minute
 
 	// joinSourcesMax bounds what is remembered. Where more sources fail within a
-	// window, new ones are refused until it is over.
+	// window, the one that began first is forgotten: to guess a token is hopeless
+	// anyhow, and a flood from many must not keep a node out.
 	joinSourcesMax = 1024
 )
 
@@ -23,20 +24,21 @@ var errTooManyJoins = errors.New("too many joins have failed from this address: 
 
 // joinLimiter counts the joins that have failed, by where they came from.
 type joinLimiter struct {
-	mu      sync.Mutex // guards the fields below
-	since   time.Time  // when the window began
-	sources map[string]int
+	mu      sync.Mutex // guards sources
+	sources map[string]failedJoins
+}
+
+// failedJoins are those of one source in its window.
+type failedJoins struct {
+	since time.Time
+	count int
 }
 
 // allow returns errTooManyJoins where a source may not ask at this time.
 func (l *joinLimiter) allow(source string, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.since) >= failedJoinsWindow {
-		l.since, l.sources = now, make(map[string]int)
-	}
-	failures, known := l.sources[source]
-	if failures >= failedJoinsMax || !known && len(l.sources) >= joinSourcesMax {
+	if f := l.sources[source]; f.count >= failedJoinsMax && now.Sub(f.since) < failedJoinsWindow {
 		return fmt.Errorf("%w (%s)", errTooManyJoins, source)
 	}
 	return nil
@@ -46,7 +48,27 @@ func (l *joinLimiter) allow(source string, now time.Time) error {
 func (l *joinLimiter) failed(source string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.since) < failedJoinsWindow {
-		l.sources[source]++
+	f, known := l.sources[source]
+	switch {
+	case l.sources == nil:
+		l.sources = make(map[string]failedJoins)
+	case !known && len(l.sources) >= joinSourcesMax:
+		l.forgetOldest()
 	}
+	if !known || now.Sub(f.since) >= failedJoinsWindow {
+		f = failedJoins{since: now}
+	}
+	f.count++
+	l.sources[source] = f
+}
+
+// forgetOldest drops the source whose window began first. It is called under mu.
+func (l *joinLimiter) forgetOldest() {
+	oldest, first := "", time.Time{}
+	for source, f := range l.sources {
+		if first.IsZero() || f.since.Before(first) {
+			oldest, first = source, f.since
+		}
+	}
+	delete(l.sources, oldest)
 }

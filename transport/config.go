@@ -72,7 +72,8 @@ type Config struct {
 	// election, and TCP keepalive ends those whose peer is gone.
 	IdleTimeout time.Duration
 
-	// JoinIdleTimeout is the same for Join streams. Zero means 30 s.
+	// JoinIdleTimeout is the same for Join streams. Zero means 30 s. Those of
+	// strangers end after 10 s in any case.
 	JoinIdleTimeout time.Duration
 
 	// ConnsPerPeerMax bounds the streams of all kinds that one node may have

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // Conn is a connection whose peer is known. It is a net.Conn like TCP's.
@@ -22,6 +23,10 @@ type Conn struct {
 
 	// peer is set once, under t.mu, before anybody gets the Conn.
 	peer PeerInfo
+
+	// life ends a stranger's stream, nil for others. It is set before anybody gets
+	// the Conn.
+	life *time.Timer
 
 	// moved tells that bytes have passed since the idle check looked last.
 	moved atomic.Bool

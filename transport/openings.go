@@ -102,6 +102,10 @@ func (t *Transport) leastOpening(newcomer string) int {
 // stream that is older gives way to one from a source with fewer.
 const strangerTime = 2 * time.Second
 
+// strangerLife bounds a stranger's stream, whatever it says: a join is one
+// request, which can be made again.
+const strangerLife = 10 * time.Second
+
 // leastStranger returns which stranger's stream gives way to one more from
 // newcomer, or nil where none does: the oldest one of the source that has the
 // most, if that has more than newcomer will. Else whoever opens streams and says

@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // A connection is in exactly one of t.opening, t.inbound and t.outbound from
@@ -38,6 +39,9 @@ func (t *Transport) addInbound(c *Conn, peer PeerInfo, kind Kind) error {
 	t.perNode[peer.Node]++
 	c.peer, c.kind = peer, kind
 	c.moved.Store(true)
+	if peer.Node == "" {
+		c.life = time.AfterFunc(strangerLife, c.cut)
+	}
 	return nil
 }
 
@@ -79,6 +83,9 @@ func (t *Transport) forget(c *Conn) bool {
 
 // drop takes c out of inbound. It is called under t.mu.
 func (t *Transport) drop(c *Conn) {
+	if c.life != nil {
+		c.life.Stop()
+	}
 	delete(t.inbound, c)
 	if t.perNode[c.peer.Node]--; t.perNode[c.peer.Node] == 0 {
 		delete(t.perNode, c.peer.Node)

@@ -132,3 +132,27 @@ func TestStrangers_MakeRoomForEachOther(t *testing.T) {
 		wantEnd(t, greedy[3])
 	})
 }
+
+// A stranger that goes on to say something has its stream no longer than one
+// that asks once.
+func TestStrangers_HaveABoundedLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a := c.start(t, "a", func(cfg *transport.Config) { cfg.Strangers = true })
+		echo(a, transport.Join)
+		conn, err := transport.DialStranger(t.Context(), transport.Stranger{
+			Network: c.net.Host("b"), Certificate: issue(t, newCA(t), id("b")).Certificate,
+			Trust: func([]*x509.Certificate) error { return nil },
+		}, "a"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for range 3 {
+			time.Sleep(3 * time.Second)
+			wantEcho(t, conn)
+		}
+		time.Sleep(2 * time.Second)
+		wantEnd(t, conn)
+	})
+}
