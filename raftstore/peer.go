@@ -124,7 +124,7 @@ func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, b
 		})
 	case methodAddToken:
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
-			return n.handleAddToken(ctx, req)
+			return n.handleAddToken(ctx, peer.Node, req)
 		})
 	case methodRenew:
 		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
@@ -224,12 +224,12 @@ func (n *Node) checkTransaction(ctx context.Context, command []byte) (grows bool
 	return fsm.CheckTransaction(command)
 }
 
-func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
+func (n *Node) handleAddToken(ctx context.Context, peer string, req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
 	ttl := time.Duration(req.GetTtlMs()) * time.Millisecond
 	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
 		return nil, fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
 	}
-	pin, err := n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	pin, err := n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), peer, ttl)
 	resp := &peerv1.AddTokenResponse{}
 	if pin != nil {
 		resp.Authority = pin[:]
