@@ -103,9 +103,9 @@ func EncodeRevokeJoinToken(id TokenID) []byte {
 // EncodeUseJoinToken returns the command that spends a token for a node, which
 // is admitted with its disk and key. It is Refused where the token is unknown,
 // expired, bound to another node or spent for one, where the node was admitted
-// with another disk, and where it was removed. Spending it again for the same
-// node and disk is no error, with another key as long as it has not expired. now
-// is the leader's time.
+// with another disk or key, and where it was removed. Spending it again for the
+// same node and disk is no error, with another key as long as it has not expired
+// and no opening of the node is recorded. now is the leader's time.
 func EncodeUseJoinToken(hash TokenHash, nodeID, diskID string, key KeyHash, now time.Time) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_UseJoinToken{UseJoinToken: &fsmv1.UseJoinToken{
 		Hash: hash[:], NodeId: nodeID, DiskId: diskID, KeyHash: key[:], NowUnixMs: now.UnixMilli(),

@@ -135,8 +135,8 @@ func (b *batch) useToken(c *fsmv1.UseJoinToken) (Result, error) {
 		return b.refuse(Refused, fmt.Sprintf("node %q was admitted with another disk: remove it, and give the node a new id", c.NodeId)), nil
 	case known && admission.Key == KeyHash(c.KeyHash) && token.UsedBy == user:
 		return b.done(), nil
-	case known && admission.Key != KeyHash(c.KeyHash) && token.UsedBy == "" && token.NodeID == "":
-		return b.refuse(Refused, fmt.Sprintf("node %q is admitted with another key, which takes a join token for just this node to change", c.NodeId)), nil
+	case known && !admission.Takes(token, KeyHash(c.KeyHash)):
+		return b.refuse(Refused, fmt.Sprintf("node %q is admitted with another key, and keeps it: remove it, and give the node a new id", c.NodeId)), nil
 	case token.UsedBy == user && token.ExpiresUnixMS <= c.NowUnixMs:
 		return b.refuse(Refused, "the join token has expired, so that the node may not change its key with it: make a new one"), nil
 	}

@@ -33,6 +33,15 @@ func (a Admission) Recognizes(openings []Opening) bool {
 	return slices.Contains(openings, a.Opening)
 }
 
+// Takes tells whether a join token lets the node that was admitted ask again with
+// a key. Another key than the admitted one is taken with the token that admitted
+// the node, and only as long as the node has never spoken to the cluster: the
+// answer that told it that it is in may have been lost. Its disk is no secret, so
+// that else who sees the token later, or may make one, would be the node.
+func (a Admission) Takes(t JoinToken, key KeyHash) bool {
+	return a.Key == key || t.UsedBy != "" && a.Opening.Number == 0
+}
+
 // An admission's record is Index, Opening, Key and DiskID.
 const admissionHeadBytes = 8 + openingBytes + len(KeyHash{})
 

@@ -263,3 +263,13 @@ func (n *Node) SignWord(w *peerv1.Word) (*peerv1.WordRequest, error) {
 	signature, err := ca.SignWord(word)
 	return &peerv1.WordRequest{Word: word, Signature: signature}, err
 }
+
+// RecordedOpening is the number of a node's opening that n knows to be recorded,
+// 0 if there is none.
+func (n *Node) RecordedOpening(node string) uint64 {
+	a, err := n.admissionOf(node)
+	if err != nil {
+		return 0
+	}
+	return a.Opening.Number
+}

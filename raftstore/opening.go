@@ -266,7 +266,7 @@ func (n *Node) admissions() (map[string]fsm.Admission, error) {
 }
 
 // cutCopies cuts the streams of nodes that do not know what was recorded of them,
-// and stops this one if it is such a node. What was recorded since the last look,
+// or have another key than the one they are admitted with by now, and stops this one if it is such a node. What was recorded since the last look,
 // at which it was as in recorded, is written to the state's file, so that an election after a crash of all
 // servers is held by who knows it.
 func (n *Node) cutCopies(recorded map[string]fsm.Opening) {
@@ -281,7 +281,7 @@ func (n *Node) cutCopies(recorded map[string]fsm.Opening) {
 	n.transport.CloseWhere(func(kind transport.Kind, peer transport.PeerInfo) bool {
 		a, found := admissions[peer.Node]
 		answered := peer.Claim.Instance != ""
-		return kind != transport.Join && found && answered && checkOpening(a, peer) != nil
+		return kind != transport.Join && found && answered && (checkOpening(a, peer) != nil || n.own != nil && a.Key != peer.Key)
 	})
 	news := false
 	for node, a := range admissions {

@@ -196,5 +196,9 @@ func (n *Node) checkToken(text string, who applicant) (fsm.TokenHash, error) {
 	case stored.UsedBy != "" && stored.UsedBy != fsm.TokenUser(who.node, who.disk):
 		return hash, fmt.Errorf("%w: the join token was used by another node: make a new one", ErrToken)
 	}
-	return hash, nil
+	admission, found, err := view.Admission(who.node)
+	if err == nil && found && admission.DiskID == who.disk && !admission.Takes(stored, who.key) {
+		err = fmt.Errorf("%w: node %s is admitted with another key, and keeps it: remove it, and give the node a new id", ErrToken, who.node)
+	}
+	return hash, err
 }
