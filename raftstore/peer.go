@@ -265,7 +265,7 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		members = n.memberAddresses()
 	}
 	if leader, err := n.leaderID(); err == nil && leader == peer {
-		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
+		n.compareWithQuorum(peer, req.GetAgreedIndex(), req.GetAgreedHash())
 	}
 	position, opening := n.machine.Position(), n.present()
 	resp := &peerv1.ProbeResponse{
@@ -283,6 +283,7 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		GossipKeysIndex: n.gossipKeysIndex(),
 	}
 	n.tellAuthorities(resp)
+	n.tellEntry(req.GetEntryIndex(), resp)
 	return resp, nil
 }
 
