@@ -75,8 +75,8 @@ func TestChangeAuthority_UnusedTokensGoWithTheOldOne(t *testing.T) {
 	m := open(t)
 	applySteps(t, m, []step{
 		{"the cluster", fsm.EncodeInitCluster("aa", anAuthority, "n1", "d1", fsm.KeyHash{1}), fsm.Committed, ""},
-		{"a token", fsm.EncodeAddJoinToken(unused, "", now.Add(time.Hour), now), fsm.Committed, ""},
-		{"another", fsm.EncodeAddJoinToken(used, "", now.Add(time.Hour), now), fsm.Committed, ""},
+		{"a token", fsm.EncodeAddJoinToken(unused, "", "", now.Add(time.Hour), now), fsm.Committed, ""},
+		{"another", fsm.EncodeAddJoinToken(used, "", "", now.Add(time.Hour), now), fsm.Committed, ""},
 		{"its use", fsm.EncodeUseJoinToken(used, "n2", "d2", fsm.KeyHash{2}, now), fsm.Committed, ""},
 		{"the next authority", fsm.EncodeChangeAuthority(fsm.AuthorityAdd, []byte("next"), []byte("k")), fsm.Committed, ""},
 		{"its turn", fsm.EncodeChangeAuthority(fsm.AuthorityPromote, []byte("next"), nil), fsm.Committed, ""},

@@ -86,11 +86,12 @@ func EncodeSetHistoryBudget(bytes uint64) []byte {
 }
 
 // EncodeAddJoinToken returns the command that lets one node join until
-// expires: the one with that id, or any where it is empty. now is the leader's
-// time; both count in milliseconds.
-func EncodeAddJoinToken(hash TokenHash, nodeID string, expires, now time.Time) []byte {
+// expires: the one with that id, or any where it is empty. It is Refused where
+// makerID, the node that asks for the token, was removed; unused the token goes
+// with that node's removal. now is the leader's time; both count in milliseconds.
+func EncodeAddJoinToken(hash TokenHash, nodeID, makerID string, expires, now time.Time) []byte {
 	return encode(&fsmv1.Command{Kind: &fsmv1.Command_AddJoinToken{AddJoinToken: &fsmv1.AddJoinToken{
-		Hash: hash[:], ExpiresUnixMs: expires.UnixMilli(), NowUnixMs: now.UnixMilli(), NodeId: nodeID,
+		Hash: hash[:], ExpiresUnixMs: expires.UnixMilli(), NowUnixMs: now.UnixMilli(), NodeId: nodeID, MakerId: makerID,
 	}}})
 }
 

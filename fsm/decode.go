@@ -153,7 +153,7 @@ func checkCommand(c *fsmv1.Command) error {
 	case *fsmv1.Command_Transaction:
 		return checkTransaction(kind.Transaction)
 	case *fsmv1.Command_AddJoinToken:
-		return errors.Join(checkTokenHash(kind.AddJoinToken.Hash), checkOptionalID(kind.AddJoinToken.NodeId))
+		return errors.Join(checkTokenHash(kind.AddJoinToken.Hash), checkOptionalID(kind.AddJoinToken.NodeId), checkOptionalID(kind.AddJoinToken.MakerId))
 	case *fsmv1.Command_UseJoinToken:
 		return errors.Join(checkTokenHash(kind.UseJoinToken.Hash), checkWho(kind.UseJoinToken))
 	case *fsmv1.Command_RemoveNode:

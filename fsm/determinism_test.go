@@ -237,7 +237,7 @@ func drawCommand(t *rapid.T) []byte {
 	case 1:
 		return fsm.EncodeSetHistoryBudget(uint64(rapid.IntRange(0, 3000).Draw(t, "budget")))
 	case 2:
-		return fsm.EncodeAddJoinToken(token, rapid.SampledFrom([]string{"", node}).Draw(t, "bound"), now.Add(5*time.Millisecond), now)
+		return fsm.EncodeAddJoinToken(token, rapid.SampledFrom([]string{"", node}).Draw(t, "bound"), rapid.SampledFrom([]string{"", "n0"}).Draw(t, "maker"), now.Add(5*time.Millisecond), now)
 	case 3:
 		return fsm.EncodeUseJoinToken(token, node, "", key, now)
 	case 4:

@@ -44,10 +44,10 @@ func goldenLog(tb testing.TB) []fsm.Entry {
 			fsm.EncodeChangeAuthority(fsm.AuthorityPromote, []byte("second"), nil),
 			fsm.EncodeChangeAuthority(fsm.AuthorityDrop, []byte("certificate"), nil),
 			fsm.EncodeChangeAuthority(fsm.AuthorityAdd, []byte("third"), []byte("key of the third")),
-			fsm.EncodeAddJoinToken(fsm.TokenHash{1, 2, 3}, "", now.Add(time.Hour), now),
-			fsm.EncodeAddJoinToken(fsm.TokenHash{4, 5, 6}, "", now.Add(time.Hour), now),
-			fsm.EncodeAddJoinToken(fsm.TokenHash{7, 8, 9}, "node-3", now.Add(time.Hour), now),
-			fsm.EncodeAddJoinToken(fsm.TokenHash{10}, "node-3", now.Add(time.Hour), now),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{1, 2, 3}, "", "", now.Add(time.Hour), now),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{4, 5, 6}, "", "node-0", now.Add(time.Hour), now),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{7, 8, 9}, "node-3", "node-2", now.Add(time.Hour), now),
+			fsm.EncodeAddJoinToken(fsm.TokenHash{10}, "node-3", "", now.Add(time.Hour), now),
 			fsm.EncodeRevokeJoinToken(fsm.TokenHash{10}.ID()),
 			fsm.EncodeUseJoinToken(fsm.TokenHash{1, 2, 3}, "node-2", "disk-2", fsm.KeyHash{8}, now),
 			fsm.EncodeRecordOpening("node-2", "disk-2", opened(4, 5)),
@@ -100,7 +100,7 @@ func goldenState(t *testing.T, m *fsm.Machine) string {
 	}
 	for _, hash := range []fsm.TokenHash{{1, 2, 3}, {4, 5, 6}, {7, 8, 9}, {10}} {
 		token, found, err := v.JoinToken(hash)
-		out.WriteString(fmt.Sprintf("token %x %v %d %q %q %v %v\n", hash[:3], token.ID, token.ExpiresUnixMS, token.NodeID, token.UsedBy, found, err))
+		out.WriteString(fmt.Sprintf("token %x %v %d %q %q %q %v %v\n", hash[:3], token.ID, token.ExpiresUnixMS, token.NodeID, token.MadeBy, token.UsedBy, found, err))
 	}
 	for _, node := range []string{"node-0", "node-1", "node-2"} {
 		a, found, err := v.Admission(node)

@@ -72,7 +72,7 @@ func TestGossipKeys_AreDueAfterARemoval(t *testing.T) {
 	join := func(token byte, node string) {
 		t.Helper()
 		applySteps(t, m, []step{
-			{"a token", fsm.EncodeAddJoinToken(fsm.TokenHash{token}, "", now.Add(time.Hour), now), fsm.Committed, ""},
+			{"a token", fsm.EncodeAddJoinToken(fsm.TokenHash{token}, "", "", now.Add(time.Hour), now), fsm.Committed, ""},
 			{"its use", fsm.EncodeUseJoinToken(fsm.TokenHash{token}, node, "d", fsm.KeyHash{token}, now), fsm.Committed, ""},
 		})
 	}

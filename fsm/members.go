@@ -43,31 +43,40 @@ type JoinToken struct {
 	// NodeID is the only node that may use it, empty if any may.
 	NodeID string
 
+	// MadeBy is the node that has asked for it. Unused it goes with that one's
+	// removal.
+	MadeBy string
+
 	// UsedBy is the node that has used it, see TokenUser, empty if none has.
 	UsedBy string
 }
 
-// A token's record is when it expires, the length of NodeID, NodeID, and UsedBy.
-const tokenHeadBytes = 9
-
+// A token's record is when it expires, the length of NodeID, NodeID, the length
+// of MadeBy, MadeBy, and UsedBy.
 func (t JoinToken) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(t.ExpiresUnixMS))
-	b = append(b, byte(len(t.NodeID))) // at most NodeIDBytesMax
-	b = append(b, t.NodeID...)
+	for _, id := range []string{t.NodeID, t.MadeBy} {
+		b = append(b, byte(len(id))) // at most NodeIDBytesMax
+		b = append(b, id...)
+	}
 	return append(b, t.UsedBy...)
 }
 
 func decodeToken(key, body []byte) (JoinToken, error) {
-	if len(key) != len(TokenHash{}) || len(body) < tokenHeadBytes || len(body) < tokenHeadBytes+int(body[8]) {
-		return JoinToken{}, corrupt(bucketTokens, key, "the record is too short")
+	short := corrupt(bucketTokens, key, "the record is too short")
+	if len(key) != len(TokenHash{}) || len(body) < 8 {
+		return JoinToken{}, short
 	}
-	used := tokenHeadBytes + int(body[8])
-	return JoinToken{
-		ID:            TokenHash(key).ID(),
-		ExpiresUnixMS: int64(binary.BigEndian.Uint64(body)),
-		NodeID:        string(body[tokenHeadBytes:used]),
-		UsedBy:        string(body[used:]),
-	}, nil
+	t := JoinToken{ID: TokenHash(key).ID(), ExpiresUnixMS: int64(binary.BigEndian.Uint64(body))}
+	rest := body[8:]
+	for _, id := range []*string{&t.NodeID, &t.MadeBy} {
+		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
+			return JoinToken{}, short
+		}
+		*id, rest = string(rest[1:1+int(rest[0])]), rest[1+int(rest[0]):]
+	}
+	t.UsedBy = string(rest)
+	return t, nil
 }
 
 // decodeCounter returns the number in a counter's body, 0 where that is nil.
@@ -88,6 +97,13 @@ func (b *batch) addToken(c *fsmv1.AddJoinToken) (Result, error) {
 	if c.ExpiresUnixMs <= c.NowUnixMs {
 		return b.refuse(Refused, "the join token has expired already"), nil
 	}
+	gone, err := b.buckets[bucketRemoved].findSealed([]byte(c.MakerId))
+	if err != nil {
+		return Result{}, err
+	}
+	if gone != nil { // it has asked before its removal
+		return b.refuse(Refused, fmt.Sprintf("node %q, which asks for the join token, was removed", c.MakerId)), nil
+	}
 	old, err := b.buckets[bucketTokens].findSealed(c.Hash)
 	if err != nil {
 		return Result{}, err
@@ -98,7 +114,7 @@ func (b *batch) addToken(c *fsmv1.AddJoinToken) (Result, error) {
 	if b.state.sums[bucketTokens].records >= JoinTokensMax {
 		return b.refuse(Refused, fmt.Sprintf("there are %d join tokens, the most allowed: wait until some expire", JoinTokensMax)), nil
 	}
-	token := JoinToken{ExpiresUnixMS: c.ExpiresUnixMs, NodeID: c.NodeId}
+	token := JoinToken{ExpiresUnixMS: c.ExpiresUnixMs, NodeID: c.NodeId, MadeBy: c.MakerId}
 	b.put(bucketTokens, c.Hash, nil, token.encode())
 	return b.done(), nil
 }
@@ -237,7 +253,10 @@ func (b *batch) removeNode(nodeID string) (Result, error) {
 	if admission == nil && b.state.sums[bucketRemoved].records >= BarredMax {
 		return b.refuse(Refused, fmt.Sprintf("node %q was never admitted, and only the first %d ids that are barred may be such", nodeID, BarredMax)), nil
 	}
-	if err := b.dropTokens(func(t JoinToken) bool { return t.UserNode() == nodeID }); err != nil {
+	err = b.dropTokens(func(t JoinToken) bool {
+		return t.UserNode() == nodeID || t.UsedBy == "" && t.MadeBy == nodeID // it may have kept that one for its return
+	})
+	if err != nil {
 		return Result{}, err
 	}
 	if admission != nil {

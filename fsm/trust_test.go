@@ -113,7 +113,9 @@ func TestInstall_RefusesAnotherInstance(t *testing.T) {
 func TestAdmissions(t *testing.T) {
 	now := time.UnixMilli(1_700_000_000_000)
 	late := now.Add(time.Hour)
-	add := func(token fsm.TokenHash, node string) []byte { return fsm.EncodeAddJoinToken(token, node, late, now) }
+	add := func(token fsm.TokenHash, node string) []byte {
+		return fsm.EncodeAddJoinToken(token, node, "", late, now)
+	}
 	a, b, c, d := fsm.TokenHash{1}, fsm.TokenHash{2}, fsm.TokenHash{3}, fsm.TokenHash{4}
 	m := open(t)
 	applySteps(t, m, []step{
@@ -187,7 +189,7 @@ func TestRecordOpening_NoticesACopy(t *testing.T) {
 		{"of an old copy", record("d1", opened(1, 3)), fsm.Refused, "copy"},
 		{"of a copy that shows what it was made from no more", record("d1", forked(6, 6)), fsm.Refused, "copy"},
 		{"of another disk", record("d2", opened(5, 6)), fsm.Refused, "another disk"},
-		{"a token", fsm.EncodeAddJoinToken(fsm.TokenHash{1}, "n1", time.UnixMilli(9), time.UnixMilli(1)), fsm.Committed, ""},
+		{"a token", fsm.EncodeAddJoinToken(fsm.TokenHash{1}, "n1", "", time.UnixMilli(9), time.UnixMilli(1)), fsm.Committed, ""},
 		{"its use, which changes nothing about it", fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "n1", "d1", fsm.KeyHash{1}, time.UnixMilli(1)), fsm.Committed, ""},
 		{"of the copy then", record("d1", forked(5, 4, 5, 6)), fsm.Refused, "copy"},
 	})

@@ -190,7 +190,7 @@ func TestPropose_IsForTransactions(t *testing.T) {
 		"a removal":        fsm.EncodeRemoveNode("node-1"),
 		"a history budget": fsm.EncodeSetHistoryBudget(1),
 		"a feature level":  fsm.EncodeRaiseFeatureLevel(fsm.FeatureLevelMax),
-		"a join token":     fsm.EncodeAddJoinToken(fsm.TokenHash{1}, "", now.Add(100*365*24*time.Hour), now),
+		"a join token":     fsm.EncodeAddJoinToken(fsm.TokenHash{1}, "", "", now.Add(100*365*24*time.Hour), now),
 		"the use of one":   fsm.EncodeUseJoinToken(fsm.TokenHash{1}, "node-8", "d", fsm.KeyHash{}, now),
 		"a term start":     fsm.EncodeTermStart(),
 		"an origin":        fsm.WithOrigin(command, fsm.Origin{Session: 1, Request: 1}),

@@ -233,7 +233,7 @@ func applyMadeUp(t testing.TB, dir string) {
 	}
 	at := m.Position()
 	hash := sha256.Sum256([]byte("made up"))
-	command := fsm.EncodeAddJoinToken(hash, "", time.Unix(1e10, 0), time.Unix(1e9, 0)) // the same on every node
+	command := fsm.EncodeAddJoinToken(hash, "", "", time.Unix(1e10, 0), time.Unix(1e9, 0)) // the same on every node
 	_, err = m.Apply([]fsm.Entry{{
 		Index: at.Index + 1, Term: at.Term, Kind: fsm.EntryCommands, Data: fsm.EncodeEnvelope([][]byte{command}),
 	}})

@@ -18,8 +18,8 @@ import (
 // index and have different hashes there have not applied the same log, or one of
 // them has applied it wrongly. Which one is wrong a quorum decides: the leader
 // compares what the voters answer to its probes, and lets all of them know what
-// a quorum agrees on. Who has another hash there stops itself, the leader
-// included. Where no quorum agrees people have to find out.
+// a quorum agrees on. Who has another hash there asks the others, and stops itself
+// where a quorum of them has one that differs, the leader included. Where no quorum agrees people have to find out.
 
 // checkpoint is a state at an index.
 type checkpoint struct {
@@ -113,14 +113,23 @@ func (n *Node) report(s answered, decided bool) {
 	}
 }
 
-// compareWithQuorum stops this node where its state differs from what a leader
-// tells that a quorum has.
-func (n *Node) compareWithQuorum(index uint64, hash []byte) {
+// compareWithQuorum raises the alarm where this node's state differs from what a
+// leader tells that a quorum has, and stops it where a quorum says so too: whoever
+// claims a later term is taken for the leader.
+func (n *Node) compareWithQuorum(leader string, index uint64, hash []byte) {
 	own, known := n.machine.HashAt(index)
 	if index == 0 || !known || len(hash) != len(own) || bytes.Equal(own[:], hash) {
 		return
 	}
-	n.stopDiverged(checkpoint{index, fsm.StateHash(hash)})
+	if n.alarms.due("state of " + leader) {
+		n.log.Error("the leader says that this node's state differs from that of a quorum: asking the others", "leader", leader, "index", index)
+	}
+	n.askOthers(index, func(resp *peerv1.ProbeResponse) string {
+		if other := resp.GetEntryHash(); len(other) == len(own) && !bytes.Equal(own[:], other) {
+			return string(other)
+		}
+		return ""
+	}, func() { n.stopDiverged(checkpoint{index: index}) })
 }
 
 // stopDiverged stops this node: a quorum has the state c, and this node another

@@ -2,9 +2,6 @@ package raftstore
 
 import (
 	"fmt"
-	"sync/atomic"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
 	"github.com/spire-raft/spire-raft/store"
@@ -16,6 +13,9 @@ import (
 // older copy of it, and was elected or helped to elect another, the leader has
 // lost acknowledged writes, and this node may be the last that has them. So it
 // stops and says what they are, in place of dropping them too.
+//
+// It is the last barrier. Requests of leaders come to commitMarks first, which
+// doesn't stop the node at the word of one member.
 type logGuard struct {
 	logstore.Backend
 
@@ -31,12 +31,17 @@ func (g *logGuard) DeleteRange(first, last uint64) error {
 		return err
 	}
 	if committed := g.committed(); last >= end && first <= committed {
-		return fmt.Errorf("%w: another leader overwrites entries from %d on, but those up to %d are committed: the %d from %d to %d may be lost everywhere but here; "+
-			"a node of the cluster has lost its data, or was put back to an older copy of it, and came back: "+
-			"stop the cluster, keep a copy of this node's directory, and find that node",
-			store.ErrCorrupt, first, committed, committed-first+1, first, committed)
+		return errLost(first, committed)
 	}
 	return g.Backend.DeleteRange(first, last)
+}
+
+// errLost says which committed entries another leader overwrites.
+func errLost(first, committed uint64) error {
+	return fmt.Errorf("%w: another leader overwrites entries from %d on, but those up to %d are committed: the %d from %d to %d may be lost everywhere but here; "+
+		"a node of the cluster has lost its data, or was put back to an older copy of it, and came back: "+
+		"stop the cluster, keep a copy of this node's directory, and find that node",
+		store.ErrCorrupt, first, committed, committed-first+1, first, committed)
 }
 
 // guardLog implements logstore.Options.Wrap.
@@ -44,25 +49,9 @@ func (n *Node) guardLog(b logstore.Backend) logstore.Backend {
 	if n.cfg.wrapLog != nil {
 		b = n.cfg.wrapLog(b)
 	}
-	return &logGuard{Backend: &timedLog{Backend: b, times: &n.writeTimes}, committed: func() uint64 { return max(n.logs.Committed(), n.machine.Position().Index) }}
+	return &logGuard{Backend: &timedLog{Backend: b, times: &n.writeTimes}, committed: n.knownCommitted}
 }
 
-// commitMarks puts up to which index raft knows entries to be committed into
-// the log whenever it stores some.
-type commitMarks struct {
-	*logstore.Store
-	raft   atomic.Pointer[raft.Raft] // nil until raft runs
-	before func([]*raft.Log)         // is told what is about to be stored
-}
-
-// StoreLog implements [raft.LogStore].
-func (m *commitMarks) StoreLog(log *raft.Log) error { return m.StoreLogs([]*raft.Log{log}) }
-
-// StoreLogs implements [raft.LogStore].
-func (m *commitMarks) StoreLogs(logs []*raft.Log) error {
-	if r := m.raft.Load(); r != nil {
-		m.MarkCommitted(r.CommitIndex())
-	}
-	m.before(logs)
-	return m.Store.StoreLogs(logs)
-}
+// knownCommitted is the index up to which the log and the state tell that entries
+// are committed. Raft may know more.
+func (n *Node) knownCommitted() uint64 { return max(n.logs.Committed(), n.machine.Position().Index) }

@@ -69,6 +69,8 @@ type Node struct {
 	succession  succession
 	peers       peers
 	agreed      agreed
+	disputes    disputes
+	alarms      alarms
 	watchers    watchers
 	changes     chan struct{} // holds a token while the configuration is being changed
 	trusted     trusted

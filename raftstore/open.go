@@ -228,7 +228,7 @@ func (n *Node) startRaft(context.Context) (err error) {
 	log := hclogslog.New(n.log)
 	n.snapshots = newSnapshotStore(n.machine.Machine, n.logs, n.cfg.Log.TrailingEntries)
 	n.raftNet = n.newRaftTransport()
-	marks := &commitMarks{Store: n.logs, before: n.appended}
+	marks := &commitMarks{Store: n.logs, before: n.appended, known: n.knownCommitted, disputed: n.dispute}
 	n.entries, err = raft.NewLogCache(logCacheEntries, marks)
 	if err != nil {
 		return err

@@ -137,7 +137,7 @@ func (n *Node) handleLeading(ctx context.Context, peer transport.PeerInfo, metho
 		})
 	case methodAddToken:
 		return answer(body, &peerv1.AddTokenRequest{}, func(req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
-			return n.handleAddToken(ctx, req)
+			return n.handleAddToken(ctx, peer.Node, req)
 		})
 	case methodRenew:
 		return answer(body, &peerv1.RenewRequest{}, func(req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
@@ -237,12 +237,12 @@ func (n *Node) checkTransaction(ctx context.Context, command []byte) (grows bool
 	return fsm.CheckTransaction(command)
 }
 
-func (n *Node) handleAddToken(ctx context.Context, req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
+func (n *Node) handleAddToken(ctx context.Context, peer string, req *peerv1.AddTokenRequest) (*peerv1.AddTokenResponse, error) {
 	ttl := time.Duration(req.GetTtlMs()) * time.Millisecond
 	if len(req.GetHash()) != sha256.Size || ttl <= 0 || ttl > tokenTTLMax {
 		return nil, fmt.Errorf("%w: token of %d bytes for %v", errBadRequest, len(req.GetHash()), ttl)
 	}
-	pin, err := n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), ttl)
+	pin, err := n.addToken(ctx, fsm.TokenHash(req.GetHash()), req.GetNodeId(), peer, ttl)
 	resp := &peerv1.AddTokenResponse{}
 	if pin != nil {
 		resp.Authority = pin[:]
@@ -278,7 +278,7 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		members = n.memberAddresses()
 	}
 	if leader, err := n.leaderID(); err == nil && leader == peer {
-		n.compareWithQuorum(req.GetAgreedIndex(), req.GetAgreedHash())
+		n.compareWithQuorum(peer, req.GetAgreedIndex(), req.GetAgreedHash())
 	}
 	position, opening := n.machine.Position(), n.present()
 	resp := &peerv1.ProbeResponse{
@@ -296,6 +296,7 @@ func (n *Node) handleProbe(peer string, req *peerv1.ProbeRequest) (*peerv1.Probe
 		GossipKeysIndex: n.gossipKeysIndex(),
 	}
 	n.tellAuthorities(resp)
+	n.tellEntry(req.GetEntryIndex(), resp)
 	return resp, nil
 }
 

@@ -33,6 +33,7 @@ func (n *Node) newRaftTransport() *raftnet.Transport {
 			return string(leader)
 		},
 		CheckCommand: fsm.CheckEntry,
+		CheckAppend:  n.checkConfigurations,
 		CheckSnapshot: func(r io.Reader, index, term uint64) error {
 			return fsm.CheckSnapshot(r, n.id.ClusterID, index, term)
 		},

@@ -19,7 +19,8 @@ const tokenTTLMax = 7 * 24 * time.Hour
 
 // CreateJoinToken returns a token with which one node may join the cluster
 // within ttl, at most a week. The cluster keeps only its hash. Call it on any
-// node; keep the token secret, and don't log it.
+// node that stays: unused, the token goes when this node is removed. Keep the
+// token secret, and don't log it.
 func (n *Node) CreateJoinToken(ctx context.Context, ttl time.Duration) (string, error) {
 	return n.CreateJoinTokenFor(ctx, "", ttl)
 }
@@ -39,7 +40,7 @@ func (n *Node) CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.D
 	hash := token.Hash()
 	err := n.onLeader(ctx,
 		func(ctx context.Context) (err error) {
-			token.Pin, err = n.addToken(ctx, hash, nodeID, ttl)
+			token.Pin, err = n.addToken(ctx, hash, nodeID, n.id.NodeID, ttl)
 			return err
 		},
 		func(ctx context.Context, leader string) (err error) {
@@ -57,11 +58,11 @@ func (n *Node) CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.D
 	return token.Text(), nil
 }
 
-// addToken stores a token on the leader, whose clock decides when it expires, and
+// addToken stores a token that maker asks for on the leader, whose clock decides when it expires, and
 // returns the authority that it has to name, nil where that is not the cluster's
 // own. That doesn't change meanwhile: else the token would outlive the tokens of
 // its authority.
-func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID string, ttl time.Duration) (*authority.Pin, error) {
+func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID, maker string, ttl time.Duration) (*authority.Pin, error) {
 	if err := n.change(ctx); err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID string, 
 		return nil, err
 	}
 	now := time.Now()
-	err = n.proposeToken(ctx, fsm.EncodeAddJoinToken(hash, nodeID, now.Add(ttl), now))
+	err = n.proposeToken(ctx, fsm.EncodeAddJoinToken(hash, nodeID, maker, now.Add(ttl), now))
 	n.auditDone(ctx, auditTokenCreated, err, tokenAttr(hash.ID()), slog.String("server", nodeID), slog.Time("expires", now.Add(ttl)))
 	return pin, err
 }
@@ -104,6 +105,7 @@ type JoinToken struct {
 	ID      string
 	Expires time.Time
 	NodeID  string // the only node that may use it, empty if any may
+	MadeBy  string // the node that it was made on; unused it goes with that one's removal
 	UsedBy  string // the node that has used it, empty if none has
 }
 
@@ -130,7 +132,7 @@ func (n *Node) ListJoinTokens(ctx context.Context) ([]JoinToken, error) {
 		if t.UsedBy == "" && !expires.After(time.Now()) {
 			continue // it goes with the next command about tokens
 		}
-		tokens = append(tokens, JoinToken{ID: t.ID.String(), Expires: expires, NodeID: t.NodeID, UsedBy: t.UserNode()})
+		tokens = append(tokens, JoinToken{ID: t.ID.String(), Expires: expires, NodeID: t.NodeID, MadeBy: t.MadeBy, UsedBy: t.UserNode()})
 	}
 	return tokens, nil
 }

@@ -76,3 +76,35 @@ func TestJoinToken_IsNoMember(t *testing.T) {
 	}
 	c.converged()
 }
+
+// TestJoinToken_GoesWithTheRemovalOfItsMaker: a member that is removed comes back
+// by no token that it has made before, under whatever name.
+func TestJoinToken_GoesWithTheRemovalOfItsMaker(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, ownAuthority)
+	maker := 2
+	if c.leader() == maker {
+		maker = 1 // a follower, which asks the leader for it
+	}
+	token, err := c.nodes[maker].CreateJoinToken(c.ctx(), time.Hour)
+	must(t, err)
+	id := c.nodes[maker].Status().NodeID
+	made := func() (count int) {
+		tokens, err := c.nodes[0].ListJoinTokens(c.ctx())
+		must(t, err)
+		for _, tk := range tokens {
+			if tk.MadeBy == id {
+				count++
+			}
+		}
+		return count
+	}
+	if n := made(); n != 1 {
+		t.Errorf("%d tokens that %s has made, want 1", n, id)
+	}
+	must(t, c.nodes[0].RemoveServer(c.ctx(), id))
+	if n := made(); n != 0 {
+		t.Errorf("%d tokens of %s after its removal", n, id)
+	}
+	c.openFails(c.joinWith("node-9", token), raftstore.ErrToken, "unknown")
+}

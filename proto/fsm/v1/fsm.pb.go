@@ -1046,7 +1046,9 @@ type AddJoinToken struct {
 	ExpiresUnixMs int64  `protobuf:"varint,2,opt,name=expires_unix_ms,json=expiresUnixMs,proto3" json:"expires_unix_ms,omitempty"`
 	NowUnixMs     int64  `protobuf:"varint,3,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"`
 	// The only node that may use it. Empty lets any.
-	NodeId        string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeId string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// The node that has asked for it.
+	MakerId       string `protobuf:"bytes,5,opt,name=maker_id,json=makerId,proto3" json:"maker_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1105,6 +1107,13 @@ func (x *AddJoinToken) GetNowUnixMs() int64 {
 func (x *AddJoinToken) GetNodeId() string {
 	if x != nil {
 		return x.NodeId
+	}
+	return ""
+}
+
+func (x *AddJoinToken) GetMakerId() string {
+	if x != nil {
+		return x.MakerId
 	}
 	return ""
 }
@@ -2001,12 +2010,13 @@ const file_spireraft_fsm_v1_fsm_proto_rawDesc = "" +
 	"\x11RaiseFeatureLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\"(\n" +
 	"\x10SetHistoryBudget\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x83\x01\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x9e\x01\n" +
 	"\fAddJoinToken\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12&\n" +
 	"\x0fexpires_unix_ms\x18\x02 \x01(\x03R\rexpiresUnixMs\x12\x1e\n" +
 	"\vnow_unix_ms\x18\x03 \x01(\x03R\tnowUnixMs\x12\x17\n" +
-	"\anode_id\x18\x04 \x01(\tR\x06nodeId\"\x8f\x01\n" +
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12\x19\n" +
+	"\bmaker_id\x18\x05 \x01(\tR\amakerId\"\x8f\x01\n" +
 	"\fUseJoinToken\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1e\n" +

@@ -453,8 +453,10 @@ type ProbeRequest struct {
 	Members []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
 	// From a leader: an index, and the state hash that a quorum of the voters had
 	// behind it. A node that has another one there is wrong.
-	AgreedIndex   uint64 `protobuf:"varint,2,opt,name=agreed_index,json=agreedIndex,proto3" json:"agreed_index,omitempty"`
-	AgreedHash    []byte `protobuf:"bytes,3,opt,name=agreed_hash,json=agreedHash,proto3" json:"agreed_hash,omitempty"`
+	AgreedIndex uint64 `protobuf:"varint,2,opt,name=agreed_index,json=agreedIndex,proto3" json:"agreed_index,omitempty"`
+	AgreedHash  []byte `protobuf:"bytes,3,opt,name=agreed_hash,json=agreedHash,proto3" json:"agreed_hash,omitempty"`
+	// An entry that the answer is to tell about, zero for none.
+	EntryIndex    uint64 `protobuf:"varint,4,opt,name=entry_index,json=entryIndex,proto3" json:"entry_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -510,6 +512,13 @@ func (x *ProbeRequest) GetAgreedHash() []byte {
 	return nil
 }
 
+func (x *ProbeRequest) GetEntryIndex() uint64 {
+	if x != nil {
+		return x.EntryIndex
+	}
+	return 0
+}
+
 type ProbeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node's current term, which it has on disk.
@@ -529,6 +538,11 @@ type ProbeResponse struct {
 	// The index of the cluster's gossip keys that the node's gossip uses. The
 	// largest number where it uses none of them.
 	GossipKeysIndex uint64 `protobuf:"varint,12,opt,name=gossip_keys_index,json=gossipKeysIndex,proto3" json:"gossip_keys_index,omitempty"`
+	// What the node has at the entry_index that it was asked about: the term of the
+	// entry in its log, zero where that has none, and its state hash behind it, empty
+	// where it doesn't know one.
+	EntryTerm uint64 `protobuf:"varint,13,opt,name=entry_term,json=entryTerm,proto3" json:"entry_term,omitempty"`
+	EntryHash []byte `protobuf:"bytes,14,opt,name=entry_hash,json=entryHash,proto3" json:"entry_hash,omitempty"`
 	// Addresses of the members that the node knows, hints, for who told some.
 	Members []*Member `protobuf:"bytes,16,rep,name=members,proto3" json:"members,omitempty"`
 	// Where the cluster is its own authority: the authorities that the node trusts,
@@ -638,6 +652,20 @@ func (x *ProbeResponse) GetGossipKeysIndex() uint64 {
 		return x.GossipKeysIndex
 	}
 	return 0
+}
+
+func (x *ProbeResponse) GetEntryTerm() uint64 {
+	if x != nil {
+		return x.EntryTerm
+	}
+	return 0
+}
+
+func (x *ProbeResponse) GetEntryHash() []byte {
+	if x != nil {
+		return x.EntryHash
+	}
+	return nil
 }
 
 func (x *ProbeResponse) GetMembers() []*Member {
@@ -1920,12 +1948,14 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\";\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x87\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xa8\x01\n" +
 	"\fProbeRequest\x123\n" +
 	"\amembers\x18\x01 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12!\n" +
 	"\fagreed_index\x18\x02 \x01(\x04R\vagreedIndex\x12\x1f\n" +
 	"\vagreed_hash\x18\x03 \x01(\fR\n" +
-	"agreedHash\"\xcb\x03\n" +
+	"agreedHash\x12\x1f\n" +
+	"\ventry_index\x18\x04 \x01(\x04R\n" +
+	"entryIndex\"\x89\x04\n" +
 	"\rProbeResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
@@ -1939,7 +1969,11 @@ const file_spireraft_peer_v1_peer_proto_rawDesc = "" +
 	"\aopening\x18\t \x01(\x04R\aopening\x12#\n" +
 	"\ropening_nonce\x18\n" +
 	" \x01(\fR\fopeningNonce\x12*\n" +
-	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x123\n" +
+	"\x11gossip_keys_index\x18\f \x01(\x04R\x0fgossipKeysIndex\x12\x1d\n" +
+	"\n" +
+	"entry_term\x18\r \x01(\x04R\tentryTerm\x12\x1d\n" +
+	"\n" +
+	"entry_hash\x18\x0e \x01(\fR\tentryHash\x123\n" +
 	"\amembers\x18\x10 \x03(\v2\x19.spireraft.peer.v1.MemberR\amembers\x12 \n" +
 	"\vauthorities\x18\x14 \x03(\fR\vauthorities\x12\x16\n" +
 	"\x06issuer\x18\x15 \x01(\fR\x06issuer\"\xa0\x01\n" +

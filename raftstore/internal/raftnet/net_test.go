@@ -54,6 +54,7 @@ func (n *network) open(name string, change ...func(*Config)) *node {
 		LastIndex:     func() uint64 { return 0 },
 		Leader:        func() string { return "a" },
 		CheckCommand:  checkPlain,
+		CheckAppend:   func(*raft.AppendEntriesRequest) error { return nil },
 		CheckSnapshot: func(io.Reader, uint64, uint64) error { return nil },
 		Dir:           n.t.TempDir(),
 		TempPrefix:    "tmp-",

@@ -148,6 +148,16 @@ func (in *inbound) appendEntries(b []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(req.Entries) > 0 {
+		switch err := in.t.cfg.CheckAppend(req); {
+		case errors.Is(err, ErrNotThere):
+			return in.send(appendEntriesAnswer, &raftv1.AppendEntriesResponse{
+				Term: in.t.cfg.Term(), LastIndex: in.t.cfg.LastIndex(), NoRetryBackoff: true,
+			})
+		case err != nil:
+			return breach("%w", err)
+		}
+	}
 	return in.answer(raft.RPC{Command: req}, func(resp any) (frameType, proto.Message) {
 		r := resp.(*raft.AppendEntriesResponse)
 		return appendEntriesAnswer, &raftv1.AppendEntriesResponse{

@@ -41,6 +41,11 @@ type Config struct {
 	// apply. It is called for every command before raft sees it.
 	CheckCommand func(data []byte) error
 
+	// CheckAppend refuses a request with configurations that don't follow from what
+	// the own log has before. It is called for every request with entries, before
+	// raft sees it. [ErrNotThere] refuses as raft does.
+	CheckAppend func(*raft.AppendEntriesRequest) error
+
 	// CheckSnapshot refuses a snapshot that is not of the given index and term,
 	// or can't be installed for another reason. It reads as much as it likes.
 	CheckSnapshot func(r io.Reader, index, term uint64) error
@@ -171,6 +176,10 @@ func (t *Transport) Close() error {
 	}
 	return err
 }
+
+// ErrNotThere refuses a request to append entries behind one that the own log
+// doesn't have. The leader then goes back to one that it has.
+var ErrNotThere = errors.New("the entry before is not there")
 
 // errClosed ends calls after Close.
 var errClosed = errors.New("raft's transport is closed")
