@@ -39,7 +39,7 @@ const rapidChecks = 40
 // defaults sets flags that the command line may set again.
 func defaults() {
 	for name, value := range map[string]int{
-		"test.parallel": testsBesides + runtime.GOMAXPROCS(0),
+		"test.parallel": testsAtOnce(),
 		"rapid.checks":  rapidChecks,
 	} {
 		if err := flag.Set(name, strconv.Itoa(value)); err != nil {
