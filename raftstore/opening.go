@@ -229,8 +229,8 @@ func (n *Node) stillOpen(ctx context.Context, node string, opening fsm.Opening) 
 }
 
 // present is the opening of this process, zero where it has none yet.
-func (n *Node) present() (o fsm.Opening) {
-	if openings := openingsOf(n.claim()); len(openings) > 0 {
+func (n *Node) present() (o life.Opening) {
+	if openings := n.life.Openings(); len(openings) > 0 {
 		o = openings[len(openings)-1]
 	}
 	return o
