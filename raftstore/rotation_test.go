@@ -219,7 +219,7 @@ func TestRotateAuthority_TheOldOneIsWorthNothing(t *testing.T) {
 			ListenAddress: "127.0.0.1:0",
 			Identity:      own,
 			Credentials:   credentials,
-			Claim:         c.nodes[1].ClaimOf,
+			Claim:         c.nodes[1].Claim,
 			Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 			Resolve:       func(context.Context, string) (string, error) { return c.nodes[0].Addr().String(), nil },
 		})
