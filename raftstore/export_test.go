@@ -243,12 +243,12 @@ func (l *refusalLines) Take(source string, now time.Time) (uint64, bool) { retur
 // BodyBytesMax is the size of the largest body that a method of the peer protocol
 // takes.
 func BodyBytesMax(method uint8) int {
-	return sort.Search(1<<30, func(size int) bool { return checkBody(method, size) != nil }) - 1
+	return sort.Search(1<<30, func(size int) bool { return checkRequest(method, size) != nil }) - 1
 }
 
 // AnswerBytesMax is the size of the largest answer that is decoded.
 func AnswerBytesMax(method uint8) int {
-	return sort.Search(1<<30, func(size int) bool { return checkAnswer(method, size) != nil }) - 1
+	return sort.Search(1<<30, func(size int) bool { return answerBytesMax.check(method, size) != nil }) - 1
 }
 
 // SignWord signs a word with the authority's key: what a member of the cluster

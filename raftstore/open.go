@@ -92,26 +92,6 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 // decodingMax is how many commands of peers are decoded at a time.
 const decodingMax = 2
 
-// abandon undoes what Open has done so far.
-func (n *Node) abandon() error {
-	n.cancel()
-	var errs []error
-	if n.gossip != nil {
-		errs = append(errs, n.gossip.Close())
-	}
-	if n.clients != nil {
-		n.clients.Close()
-	}
-	if n.transport != nil {
-		errs = append(errs, n.transport.Close())
-	}
-	n.running.Wait()
-	if n.unmetric != nil {
-		n.unmetric()
-	}
-	return errors.Join(append(errs, n.release())...)
-}
-
 // claimDir finds out whose data directory it is, and keeps others out of it.
 func (n *Node) claimDir(context.Context) (err error) {
 	dir := n.cfg.Dir
@@ -121,7 +101,7 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if n.unlock, err = identity.Lock(dir); err != nil {
 		return err
 	}
-	if err := cmp.Or(checkLeft(dir), checkCopied(dir)); err != nil {
+	if err := cmp.Or(markLeft.check(dir), markCopied.check(dir)); err != nil {
 		return err
 	}
 	if n.life, err = life.Open(dir); err != nil {
