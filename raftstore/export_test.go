@@ -123,8 +123,17 @@ func Rotation(n *Node) RotationStep {
 	return stepOf(a)
 }
 
-// ReplaceGrace is replaceGrace.
-const ReplaceGrace = replaceGrace
+// StreamsOfOthers is how many streams a node has, joins aside, whose other side has
+// shown a certificate of another authority than this one.
+func StreamsOfOthers(n *Node, pin string) (count int) {
+	n.transport.CloseWhere(func(kind transport.Kind, peer transport.PeerInfo) bool {
+		if kind != transport.Join && authority.Pin(peer.Authority).String() != pin {
+			count++
+		}
+		return false
+	})
+	return count
+}
 
 // HoldRenewal keeps a node from renewing its certificate, or not.
 func HoldRenewal(cfg *Config, hold bool) {

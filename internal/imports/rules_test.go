@@ -80,14 +80,14 @@ var rules = []rule{
 	},
 	{
 		folder: "transport/...",
-		allow:  []string{"golang.org/x/sys/..."},
+		allow:  []string{"/internal/keyfile", "golang.org/x/sys/..."},
 		why:    "streams know nothing of what flows through them",
 	},
 	{
 		folder: "raftstore/...",
 		allow: []string{
 			"/store/...", "/proto/...", "/fsm/...", "/transport/...", "/keys", "/internal/boltfile", "/internal/filelock",
-			"/internal/ownfile", "/raftstore/internal/raftnet",
+			"/internal/keyfile", "/internal/ownfile", "/raftstore/internal/raftnet",
 			"github.com/hashicorp/...", "github.com/prometheus/...", "go.etcd.io/bbolt/...",
 			"google.golang.org/protobuf/...", "golang.org/x/...", "github.com/tidwall/btree",
 		},
@@ -120,6 +120,10 @@ var rules = []rule{
 		folder: "internal/filelock",
 		allow:  []string{"/internal/ownfile", "golang.org/x/sys/..."},
 		why:    "a lock knows nothing of what it guards",
+	},
+	{
+		folder: "internal/keyfile",
+		why:    "a file of a key is bytes and a mode",
 	},
 	{
 		folder: "internal/ownfile",

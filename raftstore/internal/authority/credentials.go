@@ -183,7 +183,7 @@ func (c *Credentials) Validity() (issued, end time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	leaf := c.shown.bundle.Certificate.Leaf
-	return leaf.NotBefore.Add(skew), leaf.NotAfter
+	return Issued(leaf.NotBefore), leaf.NotAfter
 }
 
 // Save writes the credentials to the data directory.
