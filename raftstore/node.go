@@ -68,15 +68,15 @@ type Node struct {
 	peers       peers
 	agreed      agreed
 	disputes    disputes
-	alarms      alarms
+	alarms      lately[string] // by what they are about
 	watchers    watchers
 	changes     chan struct{} // holds a token while the configuration is being changed
 	trusted     trusted
 	vouched     vouched
-	hints       hints
+	hints       lately[hint] // that were followed up
 	failedJoins joinLimiter
 	adminCalls  adminLimiter
-	encounters  encounters
+	encounters  lately[string] // with nodes of another life of the cluster; "" is all that can't prove who they are
 	refusers    refusers
 	rotation    rotation
 	decoding    chan struct{} // holds a token for each command of a peer that is decoded

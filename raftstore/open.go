@@ -56,18 +56,21 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	cfg = cfg.withDefaults()
 	n := &Node{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		metrics:  newMetrics(),
-		notify:   make(chan bool, 16),
-		observed: make(chan raft.Observation, 16),
-		started:  make(chan struct{}),
-		changes:  make(chan struct{}, 1),
-		logGrew:  make(chan struct{}, 1),
-		stopping: make(chan struct{}, 1),
-		rotation: rotation{renew: make(chan struct{}, 1)},
-		decoding: make(chan struct{}, decodingMax),
-		done:     make(chan struct{}),
+		cfg:        cfg,
+		log:        cfg.Logger,
+		metrics:    newMetrics(),
+		notify:     make(chan bool, 16),
+		observed:   make(chan raft.Observation, 16),
+		started:    make(chan struct{}),
+		changes:    make(chan struct{}, 1),
+		logGrew:    make(chan struct{}, 1),
+		stopping:   make(chan struct{}, 1),
+		rotation:   rotation{renew: make(chan struct{}, 1)},
+		alarms:     lately[string]{pause: alarmInterval, max: alarmsMax},
+		hints:      lately[hint]{pause: hintPause},
+		decoding:   make(chan struct{}, decodingMax),
+		encounters: lately[string]{pause: encounterPause, max: encountersMax},
+		done:       make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.requests, n.end = context.WithCancel(n.base)
