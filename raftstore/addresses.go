@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -69,7 +68,7 @@ func (n *Node) hear(source string, members []*peerv1.Member) {
 		case address == known || checkAddress(address) != nil || !admitted.has(node):
 		case node == source, !ok && source != "" && source == leader:
 			n.learnAddress(node, address)
-		case node != n.id.NodeID && n.hints.begin(source, node):
+		case node != n.id.NodeID && n.hints.begin(hint{source, node}):
 			n.spawn(func(ctx context.Context) { n.verifyAddress(ctx, node, address) })
 		}
 	}
@@ -107,30 +106,8 @@ func (n *Node) verifyAddress(ctx context.Context, node, address string) {
 // that are followed up.
 const hintPause = time.Second
 
-// hints bounds what is dialed on the word of others.
-type hints struct {
-	mu    sync.Mutex // guards taken
-	taken map[hint]time.Time
-}
-
+// hint is something that source, a member or gossip, says of where a member is.
 type hint struct{ source, node string }
-
-// begin tells whether it is time to follow up a hint of source about node, both
-// of which are members or gossip.
-func (h *hints) begin(source, node string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	maps.DeleteFunc(h.taken, func(_ hint, at time.Time) bool { return now.Sub(at) >= hintPause })
-	if h.taken == nil {
-		h.taken = make(map[hint]time.Time)
-	}
-	_, busy := h.taken[hint{source, node}]
-	if !busy {
-		h.taken[hint{source, node}] = now
-	}
-	return !busy
-}
 
 // forgetOthers drops the addresses of all that are no members, once this node is
 // one. Replaced servers would fill the book in the end.

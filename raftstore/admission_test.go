@@ -40,10 +40,21 @@ func (c *cluster) intruder(node string) *transport.Transport {
 
 func (c *cluster) intruderClaiming(node string, claim transport.Claim) *transport.Transport {
 	c.tb.Helper()
+	return c.posing(c.credentials(clusterID, node), claim)
+}
+
+// posing returns the transport of who has the credentials of a node, and claims
+// what it likes. It lets everybody in.
+func (c *cluster) posing(as transport.Credentials, claim transport.Claim) *transport.Transport {
+	c.tb.Helper()
+	bundle, err := as.Load()
+	must(c.tb, err)
+	id, err := bundle.Identity()
+	must(c.tb, err)
 	t, err := transport.Listen(c.ctx(), transport.Config{
 		ListenAddress: "127.0.0.1:0",
-		Identity:      transport.Identity{TrustDomain: trustDomain, Cluster: clusterID, Node: node},
-		Credentials:   c.credentials(clusterID, node),
+		Identity:      id,
+		Credentials:   as,
 		Claim:         func() transport.Claim { return claim },
 		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
 		Resolve: func(_ context.Context, node string) (string, error) {
@@ -51,9 +62,7 @@ func (c *cluster) intruderClaiming(node string, claim transport.Claim) *transpor
 			return c.nodes[i].Addr().String(), nil
 		},
 	})
-	if err != nil {
-		c.tb.Fatal(err)
-	}
+	must(c.tb, err)
 	c.tb.Cleanup(func() { t.Close() })
 	return t
 }

@@ -45,7 +45,11 @@ var badDirs = map[string]struct {
 	},
 	"of a node that has left": {
 		func(t *testing.T, dir string) { must(t, os.WriteFile(filepath.Join(dir, "left"), nil, 0o600)) },
-		raftstore.ErrRemoved, []string{"delete it, and Init a new one with a new node id"},
+		raftstore.ErrRemoved, []string{"delete its data directory, and Init a new one with a new node id"},
+	},
+	"that was refused as a copy": {
+		func(t *testing.T, dir string) { must(t, os.WriteFile(filepath.Join(dir, "copied"), nil, 0o600)) },
+		raftstore.ErrCopied, []string{"if this is not the only process of the node, delete this data directory"},
 	},
 
 	"whose identity is of a newer format": {

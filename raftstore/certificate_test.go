@@ -2,10 +2,18 @@ package raftstore
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
+	"github.com/spire-raft/spire-raft/transport"
+	"github.com/spire-raft/spire-raft/transport/memnet"
 )
 
 // A certificate of 30 days, with looks at it until 3 days after its end.
@@ -46,6 +54,55 @@ func TestCertificateWatch_TellsOncePerStateAndDaily(t *testing.T) {
 	if n := lines("INFO"); n != 1 {
 		t.Errorf("a new certificate: %d lines", n)
 	}
+	for at := 33 * day; at < 35*day; at += time.Minute {
+		w.fail(errors.New("roots of others"), begin.Add(at))
+	}
+	if n := lines("ERROR"); n != 2 {
+		t.Errorf("two days without a root: %d lines", n)
+	}
+}
+
+// The cluster's own authority dates back what it makes: of a life of minutes that
+// is more than half.
+func TestWatchCertificate_ShortLivesAreNotEndingAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		const life = 4 * time.Minute
+		id := transport.Identity{TrustDomain: authority.TrustDomain("c"), Cluster: "c", Node: "n1"}
+		own, err := authority.Found(dir, authority.Leaf{Identity: id, Instance: "i", DiskID: "d", Lifetime: life}, life,
+			func(ca *authority.CA) ([]byte, error) { return ca.Key() })
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := transport.Listen(t.Context(), transport.Config{
+			ListenAddress: "n1:1", Network: memnet.New(memnet.Config{}).Host("n1"), Identity: id, Credentials: own,
+			Authorize: func(transport.Kind, transport.PeerInfo) error { return nil },
+			Resolve:   func(context.Context, string) (string, error) { return "", nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		var out bytes.Buffer
+		n := &Node{own: own, transport: tr, log: slog.New(slog.NewTextHandler(&out, nil))}
+		ctx, cancel := context.WithCancel(t.Context())
+		var watch sync.WaitGroup
+		watch.Go(func() { n.watchCertificate(ctx) })
+		wants := func(lines int) {
+			t.Helper()
+			synctest.Wait()
+			if got := strings.Count(out.String(), "level=WARN"); got != lines {
+				t.Errorf("%d lines, want %d: %s", got, lines, &out)
+			}
+		}
+		wants(0)
+		time.Sleep(life * 2 / 3)
+		wants(0)
+		time.Sleep(life/3 - time.Second)
+		wants(2) // the certificate and its authority
+		cancel()
+		watch.Wait()
+	})
 }
 
 func TestNotReady(t *testing.T) {

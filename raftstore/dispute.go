@@ -19,31 +19,13 @@ import (
 // disputePause is the time from one round of questions to the next.
 const disputePause = 500 * time.Millisecond
 
-// alarms bounds lines in the log to one a minute for each thing that they are
-// about.
-type alarms struct {
-	mu   sync.Mutex // guards last
-	last map[string]time.Time
-}
-
 const (
+	// alarmInterval is the time between two alarms about the same.
 	alarmInterval = time.Minute
-	alarmsMax     = 1024
-)
 
-func (a *alarms) due(about string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now := time.Now()
-	if at, ok := a.last[about]; ok && now.Sub(at) < alarmInterval {
-		return false
-	}
-	if a.last == nil || len(a.last) >= alarmsMax {
-		a.last = make(map[string]time.Time)
-	}
-	a.last[about] = now
-	return true
-}
+	// alarmsMax bounds what alarms are remembered.
+	alarmsMax = 1024
+)
 
 // disputes tells whether the others are being asked.
 type disputes struct{ runs atomic.Bool }
@@ -54,7 +36,7 @@ type disputes struct{ runs atomic.Bool }
 func (n *Node) dispute(first, committed uint64) {
 	_, leader := n.raft.LeaderWithID()
 	lost := errLost(first, committed)
-	if n.alarms.due("log of " + string(leader)) {
+	if n.alarms.begin("log of " + string(leader)) {
 		n.log.Error("refused to take back committed entries: asking the others", "leader", string(leader), "error", lost)
 	}
 	own := n.termOf(first)

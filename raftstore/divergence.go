@@ -122,7 +122,7 @@ func (n *Node) compareWithQuorum(leader string, index uint64, hash []byte) {
 	if index == 0 || !known || len(hash) != len(own) || bytes.Equal(own[:], hash) {
 		return
 	}
-	if n.alarms.due("state of " + leader) {
+	if n.alarms.begin("state of " + leader) {
 		n.log.Error("the leader says that this node's state differs from that of a quorum: asking the others", "leader", leader, "index", index)
 	}
 	n.askOthers(index, func(resp *peerv1.ProbeResponse) string {

@@ -123,8 +123,17 @@ func Rotation(n *Node) RotationStep {
 	return stepOf(a)
 }
 
-// ReplaceGrace is replaceGrace.
-const ReplaceGrace = replaceGrace
+// StreamsOfOthers is how many streams a node has, joins aside, whose other side has
+// shown a certificate of another authority than this one.
+func StreamsOfOthers(n *Node, pin string) (count int) {
+	n.transport.CloseWhere(func(kind transport.Kind, peer transport.PeerInfo) bool {
+		if kind != transport.Join && authority.Pin(peer.Authority).String() != pin {
+			count++
+		}
+		return false
+	})
+	return count
+}
 
 // HoldRenewal keeps a node from renewing its certificate, or not.
 func HoldRenewal(cfg *Config, hold bool) {
@@ -141,9 +150,6 @@ func SetAuthorityLifetime(cfg *Config, life time.Duration) { cfg.authorityLifeti
 
 // OwnBundle is the key and certificate of a node.
 func (n *Node) OwnBundle() (*transport.Bundle, error) { return n.own.Load() }
-
-// ClaimOf is what a node claims.
-func (n *Node) ClaimOf() transport.Claim { return n.claim() }
 
 // Forge returns credentials of another node with a key that nobody has admitted,
 // signed by the cluster's authority: what who stole its key can make.
@@ -237,12 +243,12 @@ func (l *refusalLines) Take(source string, now time.Time) (uint64, bool) { retur
 // BodyBytesMax is the size of the largest body that a method of the peer protocol
 // takes.
 func BodyBytesMax(method uint8) int {
-	return sort.Search(1<<30, func(size int) bool { return checkBody(method, size) != nil }) - 1
+	return sort.Search(1<<30, func(size int) bool { return checkRequest(method, size) != nil }) - 1
 }
 
 // AnswerBytesMax is the size of the largest answer that is decoded.
 func AnswerBytesMax(method uint8) int {
-	return sort.Search(1<<30, func(size int) bool { return checkAnswer(method, size) != nil }) - 1
+	return sort.Search(1<<30, func(size int) bool { return answerBytesMax.check(method, size) != nil }) - 1
 }
 
 // SignWord signs a word with the authority's key: what a member of the cluster

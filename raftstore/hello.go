@@ -8,7 +8,6 @@ import (
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/identity"
-	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
 // A hello is what nodes say to each other that may be of different lives of a
@@ -36,10 +35,8 @@ func (n *Node) sayHello(ctx context.Context, address string) (*peerv1.HelloRespo
 	if err != nil {
 		return nil, err
 	}
-	client := rpc.NewClient(conn, rpcConfig)
-	defer client.Close()
 	var resp peerv1.HelloResponse
-	if err := roundTrip(callOf(ctx, client), methodHello, &peerv1.HelloRequest{Life: n.ownLife()}, &resp); err != nil {
+	if err := callOver(ctx, conn, methodHello, &peerv1.HelloRequest{Life: n.ownLife()}, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, checkTold(resp.GetLife())

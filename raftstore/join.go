@@ -14,7 +14,6 @@ import (
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
-	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
 // joinCluster asks the nodes at the configured addresses, and the leader that
@@ -93,20 +92,19 @@ func (n *Node) joinThrough(ctx context.Context, address string) error {
 func (n *Node) askToJoin(ctx context.Context, address string) (*peerv1.JoinResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
 	defer cancel()
-	conn, err := n.dialToJoin(ctx, address)
-	if err != nil {
-		return nil, err
-	}
-	client := rpc.NewClient(conn, rpcConfig)
-	defer client.Close()
-	var resp peerv1.JoinResponse
 	req := &peerv1.JoinRequest{Token: n.cfg.Join.Token, Address: n.advertised, DiskId: n.id.DiskID, NodeId: n.id.NodeID}
 	if n.own != nil {
+		var err error
 		if req.CertificateRequest, err = n.own.Request(); err != nil {
 			return nil, err
 		}
 	}
-	if err := roundTrip(callOf(ctx, client), methodJoin, req, &resp); err != nil {
+	conn, err := n.dialToJoin(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	var resp peerv1.JoinResponse
+	if err := callOver(ctx, conn, methodJoin, req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -87,23 +87,22 @@ func (n *Node) beginLife(context.Context) error {
 }
 
 // enterLife makes this node one of an instance, before it speaks raft with
-// anybody of it.
+// anybody of it. It goes on where an earlier call has failed.
 func (n *Node) enterLife(instance string, founding bool) error {
 	own := n.instance()
 	switch {
 	case instance == "":
 		return fmt.Errorf("%w: the node that answers does not know its own instance of the cluster yet", errNotLeader)
-	case own == instance:
-		return nil
-	case own != "":
+	case own == "":
+		if err := n.life.Enter(instance, founding); err != nil {
+			return err
+		}
+	case own != instance:
 		return fmt.Errorf("%w: it was taken into instance %s of the cluster, not %s; delete the data directory and Init a new one with a new node id",
 			ErrMismatch, own, instance)
 	}
-	if err := n.life.Enter(instance, founding); err != nil {
-		return err
-	}
-	if n.logs == nil {
-		return nil // see beginLife
+	if n.logs == nil || len(n.life.Openings()) > 0 {
+		return nil // beginLife is still to come, or done
 	}
 	return n.beginLife(n.base)
 }

@@ -20,10 +20,9 @@ import (
 // never come back, and its streams are cut within a second. An id of no server
 // is barred all the same, as far as there is room: store.ErrInvalid where
 // fsm.BarredMax are, store.ErrNoSpace where a disk is short. One that was removed
-// before is no error. It is
-// refused with ErrQuorumAtRisk where the voters that would remain, and answer
-// now, are no quorum, and with store.ErrInvalid where nodeID can't be an id.
-// Call it on any node.
+// before is no error. It is refused with ErrQuorumAtRisk where the voters that
+// would remain, and answer now, are no quorum, and with store.ErrInvalid where
+// nodeID can't be an id. Call it on any node.
 func (n *Node) RemoveServer(ctx context.Context, nodeID string) error {
 	if err := identity.CheckID(nodeID); err != nil {
 		return fmt.Errorf("remove server: %w", err)
@@ -217,7 +216,7 @@ func (n *Node) Leave(ctx context.Context) error {
 	if out := errors.Is(err, ErrNotMember) || errors.Is(err, ErrRemoved); err != nil && !out {
 		return err // else the answer to an earlier attempt was lost
 	}
-	err = markLeft(n.cfg.Dir)
+	err = markLeft.put(n.cfg.Dir)
 	if n.gossip != nil {
 		if e := n.gossip.Leave(gossipLeaveTimeout); !errors.Is(e, store.ErrClosed) { // it ends when the node hears that it is out
 			err = errors.Join(err, e)

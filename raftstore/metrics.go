@@ -124,7 +124,7 @@ var statusGauges = []statusGauge{
 	gauge("term", "Current raft term.", func(s Status) float64 { return float64(s.Term) }),
 	gauge("is_leader", "1 on the leader.", func(s Status) float64 { return truth(s.Role == RoleLeader) }),
 	gauge("has_leader", "1 where a leader is known.", func(s Status) float64 { return truth(s.Leader != "") }),
-	gauge("failed", "1 where the node's storage failed and the node has stopped itself.", func(s Status) float64 { return truth(s.Err != nil) }),
+	gauge("failed", "1 where the node has stopped itself: its storage failed, or it was removed, is a copy, or has another state than a quorum.", func(s Status) float64 { return truth(s.Err != nil) }),
 	gauge("removed", "1 where this node was removed from the cluster, and has stopped for good.", func(s Status) float64 {
 		return truth(errors.Is(s.Err, ErrRemoved))
 	}),

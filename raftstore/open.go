@@ -56,18 +56,21 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	cfg = cfg.withDefaults()
 	n := &Node{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		metrics:  newMetrics(),
-		notify:   make(chan bool, 16),
-		observed: make(chan raft.Observation, 16),
-		started:  make(chan struct{}),
-		changes:  make(chan struct{}, 1),
-		logGrew:  make(chan struct{}, 1),
-		stopping: make(chan struct{}, 1),
-		rotation: rotation{renew: make(chan struct{}, 1)},
-		decoding: make(chan struct{}, decodingMax),
-		done:     make(chan struct{}),
+		cfg:        cfg,
+		log:        cfg.Logger,
+		metrics:    newMetrics(),
+		notify:     make(chan bool, 16),
+		observed:   make(chan raft.Observation, 16),
+		started:    make(chan struct{}),
+		changes:    make(chan struct{}, 1),
+		logGrew:    make(chan struct{}, 1),
+		stopping:   make(chan struct{}, 1),
+		rotation:   rotation{renew: make(chan struct{}, 1)},
+		alarms:     lately[string]{pause: alarmInterval, max: alarmsMax},
+		hints:      lately[hint]{pause: hintPause},
+		decoding:   make(chan struct{}, decodingMax),
+		encounters: lately[string]{pause: encounterPause, max: encountersMax},
+		done:       make(chan struct{}),
 	}
 	n.base, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.requests, n.end = context.WithCancel(n.base)
@@ -92,26 +95,6 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 // decodingMax is how many commands of peers are decoded at a time.
 const decodingMax = 2
 
-// abandon undoes what Open has done so far.
-func (n *Node) abandon() error {
-	n.cancel()
-	var errs []error
-	if n.gossip != nil {
-		errs = append(errs, n.gossip.Close())
-	}
-	if n.clients != nil {
-		n.clients.Close()
-	}
-	if n.transport != nil {
-		errs = append(errs, n.transport.Close())
-	}
-	n.running.Wait()
-	if n.unmetric != nil {
-		n.unmetric()
-	}
-	return errors.Join(append(errs, n.release())...)
-}
-
 // claimDir finds out whose data directory it is, and keeps others out of it.
 func (n *Node) claimDir(context.Context) (err error) {
 	dir := n.cfg.Dir
@@ -121,7 +104,7 @@ func (n *Node) claimDir(context.Context) (err error) {
 	if n.unlock, err = identity.Lock(dir); err != nil {
 		return err
 	}
-	if err := cmp.Or(checkLeft(dir), checkCopied(dir)); err != nil {
+	if err := cmp.Or(markLeft.check(dir), markCopied.check(dir)); err != nil {
 		return err
 	}
 	if n.life, err = life.Open(dir); err != nil {

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -16,7 +13,6 @@ import (
 	"github.com/spire-raft/spire-raft/fsm"
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/life"
-	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
@@ -24,30 +20,6 @@ import (
 // machine. A copy of the directory, or an older state of it that was put back, is
 // told by its openings (package life): the leader records the present one of
 // each node, and whoever doesn't know what was recorded last speaks to nobody.
-
-// copiedFile marks a directory that the cluster has refused as a copy.
-const copiedFile = "copied"
-
-const copiedCure = "if this is not the only process of the node, delete this data directory; else the node has lost data: remove it from the cluster, " +
-	"delete the directory and join again with a new node id"
-
-// checkCopied returns ErrCopied where dir is marked.
-func checkCopied(dir string) error {
-	if _, err := os.Lstat(filepath.Join(dir, copiedFile)); err == nil {
-		return fmt.Errorf("data directory %s: %w; %s", dir, ErrCopied, copiedCure)
-	}
-	return nil
-}
-
-// retireCopy stops this node for good: its directory is a copy.
-func (n *Node) retireCopy(cause error) {
-	cause = fmt.Errorf("%w; %s", cause, copiedCure)
-	if err := mark(n.cfg.Dir, copiedFile); err != nil {
-		cause = fmt.Errorf("%w; it can't be marked as such: %w", cause, err)
-	}
-	why := fmt.Errorf("%w: node %s: %w", store.ErrFailed, n.id.NodeID, cause)
-	n.halt(why, "this node runs on a copy, or on an older state, of its data directory, and stops for good", cause)
-}
 
 // openingsOf are the openings of a claim as the machine knows them.
 func openingsOf(c transport.Claim) []fsm.Opening {
@@ -202,10 +174,6 @@ func (n *Node) mayBeRecorded(ctx context.Context, node string, claim transport.C
 	return nil
 }
 
-func copied(a fsm.Admission) error {
-	return fmt.Errorf("%w: opening %d of the original is recorded, and not known here", ErrCopied, a.Opening.Number)
-}
-
 // admissionOf returns what a node is admitted with, as far as this one knows.
 func (n *Node) admissionOf(node string) (fsm.Admission, error) {
 	view, err := n.machine.View()
@@ -229,109 +197,9 @@ func (n *Node) stillOpen(ctx context.Context, node string, opening fsm.Opening) 
 }
 
 // present is the opening of this process, zero where it has none yet.
-func (n *Node) present() (o fsm.Opening) {
-	if openings := openingsOf(n.claim()); len(openings) > 0 {
+func (n *Node) present() (o life.Opening) {
+	if openings := n.life.Openings(); len(openings) > 0 {
 		o = openings[len(openings)-1]
 	}
 	return o
-}
-
-// checkOpening returns transport.ErrOldOpening where a peer does not know what
-// was recorded of the node that it is.
-func checkOpening(a fsm.Admission, peer transport.PeerInfo) error {
-	if a.Recognizes(openingsOf(peer.Claim)) {
-		return nil
-	}
-	return fmt.Errorf("%w: opening %d of node %s is recorded", transport.ErrOldOpening, a.Opening.Number, peer.Node)
-}
-
-// admissions are those of the servers of the configuration.
-func (n *Node) admissions() (map[string]fsm.Admission, error) {
-	view, err := n.machine.View()
-	if err != nil {
-		return nil, err
-	}
-	defer view.Close()
-	out := make(map[string]fsm.Admission)
-	for _, s := range n.configuration().Servers {
-		a, found, err := view.Admission(string(s.ID))
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			out[string(s.ID)] = a
-		}
-	}
-	return out, nil
-}
-
-// cutCopies cuts the streams of nodes that do not know what was recorded of them,
-// or have another key than the one they are admitted with by now, and stops this one if it is such a node. What was recorded since the last look,
-// at which it was as in recorded, is written to the state's file, so that an election after a crash of all
-// servers is held by who knows it.
-func (n *Node) cutCopies(recorded map[string]fsm.Opening) {
-	admissions, err := n.admissions()
-	if err != nil {
-		return // the node is about to end
-	}
-	if a, found := admissions[n.id.NodeID]; found && !a.Recognizes(openingsOf(n.claim())) {
-		n.retireCopy(copied(a))
-		return
-	}
-	n.transport.CloseWhere(func(kind transport.Kind, peer transport.PeerInfo) bool {
-		a, found := admissions[peer.Node]
-		answered := peer.Claim.Instance != ""
-		return kind != transport.Join && found && answered && (checkOpening(a, peer) != nil || n.own != nil && a.Key != peer.Key)
-	})
-	news := false
-	for node, a := range admissions {
-		news = news || recorded[node] != a.Opening
-		recorded[node] = a.Opening
-	}
-	if news {
-		if err := n.machine.Flush(); err != nil {
-			n.fail(err)
-		}
-	}
-}
-
-// dial opens a stream to a server. Where most of the others refuse this node,
-// since its directory was opened elsewhere, it stops for good.
-func (n *Node) dial(ctx context.Context, kind transport.Kind, node string) (*transport.Conn, error) {
-	conn, err := n.transport.Dial(ctx, kind, node)
-	n.noteRefusal(node, err)
-	asCopy := errors.Is(err, transport.ErrRefused) && errors.Is(err, transport.ErrOldOpening)
-	if n.refusers.note(node, asCopy, n.admission().others(n.id.NodeID)) {
-		n.retireCopy(fmt.Errorf("%w, as most of the other servers say", ErrCopied))
-	}
-	return conn, err
-}
-
-// refusers are the servers that took this node for a copy when it spoke to them
-// last. One alone could be mistaken, or lie.
-type refusers struct {
-	mu    sync.Mutex // guards nodes
-	nodes map[string]bool
-}
-
-// note takes how a server has answered, and tells whether most of the others take
-// this node for a copy.
-func (r *refusers) note(node string, asCopy bool, others []string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !asCopy {
-		delete(r.nodes, node)
-		return false
-	}
-	if r.nodes == nil {
-		r.nodes = make(map[string]bool)
-	}
-	r.nodes[node] = true
-	count := 0
-	for _, id := range others {
-		if r.nodes[id] {
-			count++
-		}
-	}
-	return 2*count > len(others)
 }

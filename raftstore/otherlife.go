@@ -3,8 +3,6 @@ package raftstore
 import (
 	"context"
 	"errors"
-	"maps"
-	"sync"
 	"time"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
@@ -24,36 +22,6 @@ const (
 	// encounterTimeout bounds the question what a node is.
 	encounterTimeout = 5 * time.Second
 )
-
-// encounters are the nodes of another life of the cluster that this one has met
-// lately. One without a name stands for all that can't prove theirs.
-type encounters struct {
-	mu  sync.Mutex // guards met
-	met map[string]time.Time
-}
-
-// begin tells whether it is time to report on a node.
-func (e *encounters) begin(node string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := time.Now()
-	maps.DeleteFunc(e.met, func(_ string, at time.Time) bool { return now.Sub(at) >= encounterPause })
-	if _, lately := e.met[node]; lately || len(e.met) >= encountersMax {
-		return false
-	}
-	if e.met == nil {
-		e.met = make(map[string]time.Time)
-	}
-	e.met[node] = now
-	return true
-}
-
-// retry lets a node about which nothing was found out be asked again soon.
-func (e *encounters) retry(node string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.met[node] = time.Now().Add(encounterRetryWait - encounterPause)
-}
 
 // isOther tells whether somebody tells of another life of this cluster.
 func (n *Node) isOther(told *peerv1.Life) bool {
@@ -78,7 +46,7 @@ func (n *Node) meetOther(node, instance string) {
 			if err == nil {
 				told = resp.GetLife()
 			} else if instance == "" {
-				n.encounters.retry(node)
+				n.encounters.retry(node, encounterRetryWait)
 			}
 		}
 		if n.isOther(told) {

@@ -271,10 +271,19 @@ func (n *Node) checkAdmission(view *fsm.View, peer transport.PeerInfo) error {
 		return fmt.Errorf("%w: the certificate of node %s has expired, and its admission is not known here", ErrNotMember, peer.Node)
 	case !found:
 		return nil
-	case admission.DiskID != peer.Claim.Disk:
-		return fmt.Errorf("%w: node %s is admitted with another disk than %q: a node whose data was lost gets a new id", ErrNotMember, peer.Node, peer.Claim.Disk)
-	case n.own != nil && admission.Key != peer.Key: // else keys change when the operator says so
-		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
 	}
-	return checkOpening(admission, peer)
+	return n.checkPeer(admission, peer)
+}
+
+// checkPeer is checkAdmission for a peer with an admission.
+func (n *Node) checkPeer(a fsm.Admission, peer transport.PeerInfo) error {
+	switch {
+	case a.DiskID != peer.Claim.Disk:
+		return fmt.Errorf("%w: node %s is admitted with another disk than %q: a node whose data was lost gets a new id", ErrNotMember, peer.Node, peer.Claim.Disk)
+	case n.own != nil && a.Key != peer.Key: // else keys change when the operator says so
+		return fmt.Errorf("%w: node %s is admitted with another key", ErrNotMember, peer.Node)
+	case !a.Recognizes(openingsOf(peer.Claim)):
+		return fmt.Errorf("%w: opening %d of node %s is recorded", transport.ErrOldOpening, a.Opening.Number, peer.Node)
+	}
+	return nil
 }

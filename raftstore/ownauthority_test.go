@@ -271,20 +271,7 @@ func TestOwnAuthority_AStolenAuthorityMakesNoMember(t *testing.T) {
 	c.converged()
 	forged, err := c.nodes[0].Forge(t.TempDir(), "node-2")
 	must(t, err)
-	bundle, err := forged.Load()
-	must(t, err)
-	own, err := bundle.Identity()
-	must(t, err)
-	thief, err := transport.Listen(c.ctx(), transport.Config{
-		ListenAddress: "127.0.0.1:0",
-		Identity:      own,
-		Credentials:   forged,
-		Claim:         c.nodes[1].Claim,
-		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
-		Resolve:       func(context.Context, string) (string, error) { return c.nodes[0].Addr().String(), nil },
-	})
-	must(t, err)
-	t.Cleanup(func() { thief.Close() })
+	thief := c.posing(forged, c.nodes[1].Claim())
 	for _, kind := range []transport.Kind{transport.Raft, transport.Peer} {
 		if _, err := thief.Dial(c.ctx(), kind, "node-1"); !errors.Is(err, transport.ErrNotAuthorized) || !strings.Contains(err.Error(), "another key") {
 			t.Errorf("a %s stream of a forged node-2: %v, want %v", kind, err, transport.ErrNotAuthorized)

@@ -36,51 +36,6 @@ const (
 	methodWord         = 16
 )
 
-// bodyBytesMax bounds the body of a request by its method, before it is read: a
-// message of empty items takes 50 times its length in memory. Those not named have
-// defaultBodyBytesMax.
-var bodyBytesMax = map[uint8]int{
-	methodPropose: 5 << 20, // a transaction of store.TxBytesMax
-	methodProbe:   32 << 10,
-	methodJoin:    32 << 10,
-	methodRenew:   32 << 10,
-}
-
-const defaultBodyBytesMax = 4 << 10
-
-// checkBody returns errBadRequest where a body is longer than any of its method.
-func checkBody(method uint8, size int) error {
-	limit, ok := bodyBytesMax[method]
-	if !ok {
-		limit = defaultBodyBytesMax
-	}
-	if size > limit {
-		return fmt.Errorf("%w: %d bytes for method %d, the limit is %d", errBadRequest, size, method, limit)
-	}
-	return nil
-}
-
-// answerBytesMax bounds the body of an answer in the same way. Those not named
-// have defaultBodyBytesMax.
-var answerBytesMax = map[uint8]int{
-	methodPropose: 1 << 20, // a number for each operation of store.TxOpsMax
-	methodProbe:   32 << 10,
-	methodJoin:    128 << 10,
-	methodRenew:   32 << 10,
-}
-
-// checkAnswer returns an error where an answer is longer than any of its method.
-func checkAnswer(method uint8, size int) error {
-	limit, ok := answerBytesMax[method]
-	if !ok {
-		limit = defaultBodyBytesMax
-	}
-	if size > limit {
-		return fmt.Errorf("an answer of %d bytes to method %d, the limit is %d", size, method, limit)
-	}
-	return nil
-}
-
 // handle answers one request of a peer. What a peer may ask depends on what its
 // stream was authorized for.
 func (n *Node) handle(ctx context.Context, conn *transport.Conn, method uint8, body []byte) ([]byte, error) {

@@ -30,11 +30,17 @@ func peerMessages() map[proto.Message]int {
 		&peerv1.VouchRequest{}:       raftstore.BodyBytesMax(8),
 		&peerv1.RenewRequest{}:       raftstore.BodyBytesMax(9),
 		&peerv1.RevokeTokenRequest{}: raftstore.BodyBytesMax(10),
+		&peerv1.OpenedRequest{}:      raftstore.BodyBytesMax(11),
+		&peerv1.WordRequest{}:        raftstore.BodyBytesMax(16),
 
-		&peerv1.ProposeResponse{}: raftstore.AnswerBytesMax(1),
-		&peerv1.ProbeResponse{}:   raftstore.AnswerBytesMax(3),
-		&peerv1.JoinResponse{}:    raftstore.AnswerBytesMax(4),
-		&peerv1.RenewResponse{}:   raftstore.AnswerBytesMax(9),
+		&peerv1.ProposeResponse{}:   raftstore.AnswerBytesMax(1),
+		&peerv1.ReadIndexResponse{}: raftstore.AnswerBytesMax(2),
+		&peerv1.ProbeResponse{}:     raftstore.AnswerBytesMax(3),
+		&peerv1.JoinResponse{}:      raftstore.AnswerBytesMax(4),
+		&peerv1.AddTokenResponse{}:  raftstore.AnswerBytesMax(6),
+		&peerv1.HelloResponse{}:     raftstore.AnswerBytesMax(7),
+		&peerv1.VouchResponse{}:     raftstore.AnswerBytesMax(8),
+		&peerv1.RenewResponse{}:     raftstore.AnswerBytesMax(9),
 	}
 }
 
@@ -96,7 +102,7 @@ func TestPeers_OversizedRequestsAreRefused(t *testing.T) {
 		must(t, err)
 		client := rpc.NewClient(conn, rpc.Config{})
 		defer client.Close()
-		for method := range uint8(16) {
+		for method := range uint8(17) {
 			var refusal *rpc.Error
 			_, err := client.Call(c.ctx(), method, make([]byte, min(raftstore.BodyBytesMax(method)+1, frames[kind])))
 			if !errors.As(err, &refusal) || refusal.Code != 10 {

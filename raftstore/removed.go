@@ -3,11 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,45 +12,12 @@ import (
 	"github.com/hashicorp/raft"
 
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
-	"github.com/spire-raft/spire-raft/raftstore/internal/sealedfile"
-	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
-	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
 // A node learns that it was removed in two ways: it applies its removal, or,
 // where it was down or cut off at the time, a member tells it and none that
 // answers knows better. Either way it stops for good.
-
-// leftFile marks the directory of a node that has left, or was removed.
-const leftFile = "left"
-
-// removedCure is what helps whoever runs a node that was removed.
-const removedCure = "delete its data directory, and Init a new one with a new node id"
-
-// markLeft bars dir from being opened again.
-func markLeft(dir string) error { return mark(dir, leftFile) }
-
-// mark makes an empty file in dir. Whatever has its name already is the mark: it
-// is neither followed nor written to.
-func mark(dir, name string) error {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close(), sealedfile.SyncDir(dir))
-}
-
-// checkLeft returns ErrRemoved where dir is marked.
-func checkLeft(dir string) error {
-	if _, err := os.Lstat(filepath.Join(dir, leftFile)); err == nil {
-		return fmt.Errorf("data directory %s: %w; delete it, and Init a new one with a new node id", dir, ErrRemoved)
-	}
-	return nil
-}
 
 // retire stops this node for good, since it was removed, as toldBy says: a
 // member, or this node where its own state does. Callers get ErrRemoved.
@@ -62,12 +25,7 @@ func (n *Node) retire(toldBy string) {
 	n.retired.Do(func() {
 		n.audit(n.base, auditLearnedOfRemoval, slog.String("server", n.id.NodeID), slog.String("told_by", toldBy))
 	})
-	cause := fmt.Errorf("%w; %s", ErrRemoved, removedCure)
-	if err := markLeft(n.cfg.Dir); err != nil {
-		cause = fmt.Errorf("%w; it can't be marked as such: %w", cause, err)
-	}
-	why := fmt.Errorf("%w: node %s: %w", store.ErrFailed, n.id.NodeID, cause)
-	n.halt(why, "this node was removed from the cluster, and stops for good", cause)
+	n.retireAs(markLeft, ErrRemoved)
 }
 
 // retireIfLeftOut stops this node where a configuration that was applied lacks
@@ -107,10 +65,8 @@ func (n *Node) askIfRemoved(ctx context.Context, node string) word {
 	if err != nil {
 		return noWord
 	}
-	client := rpc.NewClient(conn, rpcConfig)
-	defer client.Close()
 	var resp peerv1.HelloResponse
-	err = roundTrip(callOf(ctx, client), methodHello, &peerv1.HelloRequest{}, &resp)
+	err = callOver(ctx, conn, methodHello, &peerv1.HelloRequest{}, &resp)
 	switch {
 	case errors.Is(err, ErrRemoved):
 		return wordRemoved

@@ -45,7 +45,7 @@ func TestRemoved_NodeThatWasAway(t *testing.T) {
 	if text := log.String(); strings.Count(text, "was removed from the cluster, and stops") != 1 || !strings.Contains(text, "delete its data directory") {
 		t.Errorf("logged %q", text)
 	}
-	c.openRefused(cfg, raftstore.ErrRemoved, "delete it, and Init a new one with a new node id")
+	c.openRefused(cfg, raftstore.ErrRemoved, "delete its data directory, and Init a new one with a new node id")
 }
 
 // TestRemoved_RunningNode: a node that is up when it is removed stops by itself.

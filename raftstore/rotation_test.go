@@ -1,7 +1,6 @@
 package raftstore_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,7 +83,14 @@ func TestRotateAuthority_UnderLoadFailsNoWrite(t *testing.T) {
 		must(t, c.nodes[1].RotateAuthority(c.ctx()))
 		before = c.rotated(before)
 	}
-	time.Sleep(raftstore.ReplaceGrace + time.Second) // the streams of before are cut meanwhile
+	c.eventually("the streams with older certificates are cut", func() error {
+		for _, n := range c.nodes {
+			if old := raftstore.StreamsOfOthers(n, before); old > 0 {
+				return fmt.Errorf("%s has %d", n.Status().NodeID, old)
+			}
+		}
+		return nil
+	})
 	close(stop)
 	writers.Wait()
 	if min(written[0], written[1], written[2]) == 0 {
@@ -211,19 +217,7 @@ func TestRotateAuthority_TheOldOneIsWorthNothing(t *testing.T) {
 	before := authorityOf(c.nodes[0])
 	token := c.token()
 	dial := func(credentials transport.Credentials, kind transport.Kind) error {
-		bundle, err := credentials.Load()
-		must(t, err)
-		own, err := bundle.Identity()
-		must(t, err)
-		thief, err := transport.Listen(c.ctx(), transport.Config{
-			ListenAddress: "127.0.0.1:0",
-			Identity:      own,
-			Credentials:   credentials,
-			Claim:         c.nodes[1].ClaimOf,
-			Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
-			Resolve:       func(context.Context, string) (string, error) { return c.nodes[0].Addr().String(), nil },
-		})
-		must(t, err)
+		thief := c.posing(credentials, c.nodes[1].Claim())
 		defer thief.Close()
 		conn, err := thief.Dial(c.ctx(), kind, "node-1")
 		if err == nil {

@@ -53,7 +53,7 @@ func (n *Node) serve(ctx context.Context, kind transport.Kind) {
 // no such unit: each of their streams has little.
 func servedConfig(kind transport.Kind) rpc.Config {
 	cfg := rpcConfig
-	cfg.CheckBody = func(method uint8, size int) error { return encodeError(checkBody(method, size)) }
+	cfg.CheckBody = func(method uint8, size int) error { return encodeError(checkRequest(method, size)) }
 	if kind == transport.Join {
 		cfg.FrameBytesMax, cfg.InFlightMax, cfg.InFlightBytesMax = 256<<10, 4, 256<<10
 		return cfg
@@ -74,9 +74,12 @@ func (n *Node) call(ctx context.Context, node string, method uint8, req, resp pr
 	return err
 }
 
-// callOf makes calls over one connection.
-func callOf(ctx context.Context, c *rpc.Client) func(method uint8, body []byte) ([]byte, error) {
-	return func(method uint8, body []byte) ([]byte, error) { return c.Call(ctx, method, body) }
+// callOver sends the only request that goes over a connection, which it closes.
+func callOver(ctx context.Context, conn net.Conn, method uint8, req, resp proto.Message) error {
+	client := rpc.NewClient(conn, rpcConfig)
+	defer client.Close()
+	send := func(method uint8, body []byte) ([]byte, error) { return client.Call(ctx, method, body) }
+	return roundTrip(send, method, req, resp)
 }
 
 // roundTrip encodes req, sends it and decodes the response. Where the request
@@ -100,7 +103,7 @@ func roundTrip(send func(method uint8, body []byte) ([]byte, error), method uint
 // decodeAnswer decodes an answer of which no more is believed than its method
 // needs.
 func decodeAnswer(method uint8, answer []byte, resp proto.Message) error {
-	if err := checkAnswer(method, len(answer)); err != nil {
+	if err := answerBytesMax.check(method, len(answer)); err != nil {
 		return err
 	}
 	return proto.Unmarshal(answer, resp)

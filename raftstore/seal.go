@@ -8,11 +8,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spire-raft/spire-raft/fsm"
+	"github.com/spire-raft/spire-raft/internal/keyfile"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 )
 
@@ -47,7 +46,7 @@ var _ AuthoritySeal = (*FileSeal)(nil)
 func NewFileSeal(path string) (*FileSeal, error) {
 	key, err := readSealKey(path)
 	if err != nil {
-		return nil, fmt.Errorf("key file of the authority's seal: %w", err)
+		return nil, fmt.Errorf("seal of the authority's key: %w", err)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -58,19 +57,7 @@ func NewFileSeal(path string) (*FileSeal, error) {
 }
 
 func readSealKey(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o007 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o, open to everyone on this host: make it 0600 or 0640, and the key a new one", path, mode)
-	}
-	key, err := io.ReadAll(io.LimitReader(file, sealKeyBytes+1))
+	key, err := keyfile.ReadSecret(path, sealKeyBytes+1)
 	if err != nil {
 		return nil, err
 	}

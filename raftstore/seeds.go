@@ -49,7 +49,11 @@ func (n *Node) askAround(ctx context.Context) error {
 func (n *Node) otherAddresses() []string {
 	all := slices.Concat(n.cfg.Seeds, slices.Collect(maps.Values(n.addresses.All())))
 	slices.Sort(all)
-	return slices.DeleteFunc(slices.Compact(all), func(a string) bool { return a == n.advertised || a == n.cfg.ListenAddress })
+	return slices.DeleteFunc(slices.Compact(all), n.isOwnAddress)
+}
+
+func (n *Node) isOwnAddress(address string) bool {
+	return address == n.advertised || address == n.cfg.ListenAddress
 }
 
 // obstacle is what the answer of a server has against a new cluster, if anything.
@@ -86,7 +90,7 @@ func (n *Node) obstacle(address string, resp *peerv1.HelloResponse, err error) e
 func (n *Node) lookForMembers(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, address := range n.cfg.Seeds {
-		if address == n.advertised || address == n.cfg.ListenAddress {
+		if n.isOwnAddress(address) {
 			continue
 		}
 		wg.Go(func() {

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spire-raft/spire-raft/raftstore"
 	"github.com/spire-raft/spire-raft/raftstore/internal/addressbook"
@@ -21,7 +22,7 @@ import (
 // nobody returns an address at which nobody listens.
 func nobody(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback()+":0")
 	must(t, err)
 	must(t, l.Close())
 	return l.Addr().String()
@@ -190,6 +191,8 @@ func TestLives_SayWhichOneIsOdd(t *testing.T) {
 			_, err := raftstore.Init(again.Dir, clusterID, "node-1")
 			must(t, err)
 			var odd lines
+			registry := prometheus.NewPedanticRegistry()
+			again.Registerer = registry
 			again.Logger = slog.New(slog.NewTextHandler(&odd, nil))
 			c.nodes[0] = c.mustOpen(again)
 			c.eventually("both sides say what has happened", func() error {
@@ -201,7 +204,21 @@ func TestLives_SayWhichOneIsOdd(t *testing.T) {
 				}
 				return nil
 			})
-			time.Sleep(time.Second) // in which they try to reach it many times
+			refused := func() (n float64) {
+				for name, value := range gathered(t, registry) {
+					if strings.HasPrefix(name, "spire_raft_connections_refused_total/") {
+						n += value
+					}
+				}
+				return n
+			}
+			before := refused()
+			c.eventually("the others have tried many more times", func() error {
+				if n := refused() - before; n < 20 {
+					return fmt.Errorf("%v times", n)
+				}
+				return nil
+			})
 			for who, log := range map[string]*lines{"the odd one": &odd, "the others": &old} {
 				if said := log.saying("level=ERROR", "two clusters of one name"); len(said) > 8 {
 					t.Errorf("%s say it %d times", who, len(said))

@@ -58,10 +58,10 @@ func (n *Node) CreateJoinTokenFor(ctx context.Context, nodeID string, ttl time.D
 	return token.Text(), nil
 }
 
-// addToken stores a token that maker asks for on the leader, whose clock decides when it expires, and
-// returns the authority that it has to name, nil where that is not the cluster's
-// own. That doesn't change meanwhile: else the token would outlive the tokens of
-// its authority.
+// addToken stores a token that maker asks for on the leader, whose clock decides
+// when it expires, and returns the authority that it has to name, nil where that
+// is not the cluster's own. That doesn't change meanwhile: else the token would
+// outlive the tokens of its authority.
 func (n *Node) addToken(ctx context.Context, hash fsm.TokenHash, nodeID, maker string, ttl time.Duration) (*authority.Pin, error) {
 	if err := n.change(ctx); err != nil {
 		return nil, err

@@ -15,7 +15,6 @@ import (
 	peerv1 "github.com/spire-raft/spire-raft/proto/peer/v1"
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
 	"github.com/spire-raft/spire-raft/transport"
-	"github.com/spire-raft/spire-raft/transport/rpc"
 )
 
 // A node that was away while all others that it knows were replaced finds nobody
@@ -84,9 +83,7 @@ func (n *Node) showWord(ctx context.Context, node string, index uint64) error {
 	if err != nil {
 		return err
 	}
-	client := rpc.NewClient(conn, rpcConfig)
-	defer client.Close()
-	return roundTrip(callOf(ctx, client), methodWord, &req, &peerv1.WordResponse{})
+	return callOver(ctx, conn, methodWord, &req, &peerv1.WordResponse{})
 }
 
 // handleWord lets a stranger in whom nobody that this node knows can vouch for,

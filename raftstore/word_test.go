@@ -1,7 +1,6 @@
 package raftstore_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -152,24 +151,9 @@ func (c *cluster) forged(node string) (*transport.Transport, []byte) {
 	c.tb.Helper()
 	credentials, err := c.nodes[0].Forge(c.tb.TempDir(), node)
 	must(c.tb, err)
-	claim := transport.Claim{Instance: c.nodes[0].Claim().Instance, Disk: "d"}
 	bundle, err := credentials.Load()
 	must(c.tb, err)
-	id, err := bundle.Identity()
-	must(c.tb, err)
-	tr, err := transport.Listen(c.ctx(), transport.Config{
-		ListenAddress: "127.0.0.1:0",
-		Identity:      id,
-		Credentials:   credentials,
-		Claim:         func() transport.Claim { return claim },
-		Authorize:     func(transport.Kind, transport.PeerInfo) error { return nil },
-		Resolve: func(_ context.Context, node string) (string, error) {
-			i := slices.IndexFunc(c.nodes, func(n *raftstore.Node) bool { return n.Status().NodeID == node })
-			return c.nodes[i].Addr().String(), nil
-		},
-	})
-	must(c.tb, err)
-	c.tb.Cleanup(func() { tr.Close() })
+	tr := c.posing(credentials, transport.Claim{Instance: c.nodes[0].Claim().Instance, Disk: "d"})
 	return tr, keyOf(c.tb, bundle)
 }
 

@@ -7,11 +7,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/spire-raft/spire-raft/internal/keyfile"
 )
 
 // fileBytesMax bounds each file of [Files].
@@ -86,19 +86,11 @@ func (f *Files) read() (content [3][]byte, err error) {
 }
 
 func readFile(path string, secret bool) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	read := keyfile.Read
+	if secret {
+		read = keyfile.ReadSecret
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); secret && mode&0o007 != 0 {
-		return nil, fmt.Errorf("key file %s has mode %04o, open to everyone on this host: make it 0600 or 0640, and the key a new one", path, mode)
-	}
-	content, err := io.ReadAll(io.LimitReader(file, fileBytesMax+1))
+	content, err := read(path, fileBytesMax+1)
 	if err != nil {
 		return nil, err
 	}

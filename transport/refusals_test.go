@@ -44,23 +44,3 @@ func TestOnRefuse_CountsByReason(t *testing.T) {
 		}
 	})
 }
-
-func TestValidity_IsOfTheNewestCertificate(t *testing.T) {
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		files := writeFiles(t, c.ca, dir, id("n1"))
-		n1 := c.start(t, "n1", func(cfg *transport.Config) { cfg.Credentials = files })
-		wants := func(want time.Time) {
-			t.Helper()
-			_, got, err := n1.Validity()
-			if err != nil || !got.Equal(want.Truncate(time.Second)) {
-				t.Errorf("valid until %v, %v; want %v", got, err, want)
-			}
-		}
-		wants(time.Now().Add(100 * time.Hour))
-		time.Sleep(time.Hour)
-		writeFiles(t, c.ca, dir, id("n1"))
-		wants(time.Now().Add(100 * time.Hour))
-	})
-}

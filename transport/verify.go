@@ -22,10 +22,6 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	if roots == nil { // Verify would take the system's
 		return PeerInfo{}, fmt.Errorf("%w: there are no roots to check it with", ErrUntrusted)
 	}
-	intermediates := x509.NewCertPool()
-	for _, cert := range chain[1:] {
-		intermediates.AddCert(cert)
-	}
 	leaf, now := chain[0], time.Now()
 	expired := now.After(leaf.NotAfter) && slices.Contains(cfg.TakeExpired, kind)
 	if expired {
@@ -36,7 +32,7 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,
-		Intermediates: intermediates,
+		Intermediates: poolOf(chain[1:]),
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 		CurrentTime:   now,
 	})
@@ -69,18 +65,27 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	}, nil
 }
 
-// rootOf is the root that vouches for a chain, leaf first, whatever their times.
+func poolOf(certs []*x509.Certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, cert := range certs {
+		pool.AddCert(cert)
+	}
+	return pool
+}
+
+// rootOf is the root that vouches for a chain, leaf first, whether or not their
+// time is over. Most outlive what they have issued, but not all, and none have to
+// be older.
 func rootOf(chain []*x509.Certificate, roots *x509.CertPool) (*x509.Certificate, error) {
-	intermediates := x509.NewCertPool()
-	for _, cert := range chain[1:] {
-		intermediates.AddCert(cert)
+	leaf := chain[0]
+	options := x509.VerifyOptions{Roots: roots, Intermediates: poolOf(chain[1:]), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	var err error
+	for _, at := range []time.Time{leaf.NotAfter, leaf.NotBefore} {
+		options.CurrentTime = at
+		var verified [][]*x509.Certificate
+		if verified, err = leaf.Verify(options); err == nil {
+			return verified[0][len(verified[0])-1], nil
+		}
 	}
-	verified, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-		CurrentTime: chain[0].NotAfter, // when the root of the cluster's own authority is valid at the latest
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
-	}
-	return verified[0][len(verified[0])-1], nil
+	return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
 }

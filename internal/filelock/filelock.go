@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spire-raft/spire-raft/internal/ownfile"
 )
 
 // ErrLocked: a live process holds the lock.
@@ -35,7 +37,7 @@ const poll = 20 * time.Millisecond
 // A path that is a symbolic link, or anything but a regular file, is an error:
 // what it leads to would be overwritten, or stop the process.
 func Lock(path string, wait time.Duration) (unlock func() error, err error) {
-	f, err := open(path)
+	f, err := ownfile.Open(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
@@ -43,24 +45,6 @@ func Lock(path string, wait time.Duration) (unlock func() error, err error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return sync.OnceValue(f.Close), nil
-}
-
-func open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s is a symbolic link, and should be a file that only this program makes: remove it: %w", path, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file (%s): remove it", path, info.Mode())
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 func acquire(f *os.File, wait time.Duration) error {

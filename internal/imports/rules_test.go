@@ -80,14 +80,14 @@ var rules = []rule{
 	},
 	{
 		folder: "transport/...",
-		allow:  []string{"golang.org/x/sys/..."},
+		allow:  []string{"/internal/keyfile", "golang.org/x/sys/..."},
 		why:    "streams know nothing of what flows through them",
 	},
 	{
 		folder: "raftstore/...",
 		allow: []string{
 			"/store/...", "/proto/...", "/fsm/...", "/transport/...", "/keys", "/internal/boltfile", "/internal/filelock",
-			"/raftstore/internal/raftnet",
+			"/internal/keyfile", "/internal/ownfile", "/raftstore/internal/raftnet",
 			"github.com/hashicorp/...", "github.com/prometheus/...", "go.etcd.io/bbolt/...",
 			"google.golang.org/protobuf/...", "golang.org/x/...", "github.com/tidwall/btree",
 		},
@@ -118,8 +118,17 @@ var rules = []rule{
 	},
 	{
 		folder: "internal/filelock",
-		allow:  []string{"golang.org/x/sys/..."},
+		allow:  []string{"/internal/ownfile", "golang.org/x/sys/..."},
 		why:    "a lock knows nothing of what it guards",
+	},
+	{
+		folder: "internal/keyfile",
+		why:    "a file of a key is bytes and a mode",
+	},
+	{
+		folder: "internal/ownfile",
+		allow:  []string{"golang.org/x/sys/..."},
+		why:    "how a file is opened has nothing to do with what is in it",
 	},
 	{
 		folder: "internal/imports",

@@ -50,6 +50,19 @@ func TestBook_SurvivesReopening(t *testing.T) {
 
 func first(b *addressbook.Book, _ *bytes.Buffer) *addressbook.Book { return b }
 
+// The file is durable: one that an older version wrote must be read.
+func TestBook_GoldenFile(t *testing.T) {
+	dir := t.TempDir()
+	const golden = `{"format":1,"addresses":{"n1":"10.0.0.1:8081","n2":"b:2"}}` + "\ncrc32c ea93757d\n"
+	if err := os.WriteFile(filepath.Join(dir, fileName), []byte(golden), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, log := open(t, dir)
+	if want := map[string]string{"n1": "10.0.0.1:8081", "n2": "b:2"}; !maps.Equal(b.All(), want) || log.Len() != 0 {
+		t.Errorf("got %v, logged %q", b.All(), log)
+	}
+}
+
 func TestBook_KeepForgetsTheOthers(t *testing.T) {
 	dir := t.TempDir()
 	b, _ := open(t, dir)

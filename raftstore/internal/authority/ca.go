@@ -177,9 +177,13 @@ func RotationDue(certificate []byte) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("certificate of the authority: %w", err)
 	}
-	issued := cert.NotBefore.Add(skew)
+	issued := Issued(cert.NotBefore)
 	return issued.Add(cert.NotAfter.Sub(issued) * 2 / 3), nil
 }
+
+// Issued is when a certificate was made, an authority's or a node's, that is valid
+// from notBefore.
+func Issued(notBefore time.Time) time.Time { return notBefore.Add(skew) }
 
 func pinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 

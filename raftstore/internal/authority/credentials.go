@@ -63,8 +63,15 @@ type Credentials struct {
 
 	mu      sync.Mutex // guards the fields below
 	content file
-	bundle  *transport.Bundle
-	roots   []*x509.Certificate // of bundle
+	shown   shown // of content
+}
+
+// shown is what others get to see of credentials. It is worked out once: who
+// issued takes the check of a signature, and each probe of a peer asks for it.
+type shown struct {
+	bundle *transport.Bundle
+	roots  []Pin
+	issuer Pin // zero where that is none of the roots
 }
 
 // Open returns the credentials in a data directory. Where there are none the
@@ -150,7 +157,7 @@ func (c *Credentials) issue(ca *CA, l Leaf) error {
 func (c *Credentials) Load() (*transport.Bundle, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.bundle, nil
+	return c.shown.bundle, nil
 }
 
 // Request returns a certificate request for the key.
@@ -175,8 +182,8 @@ func (c *Credentials) Founded() error {
 func (c *Credentials) Validity() (issued, end time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	leaf := c.bundle.Certificate.Leaf
-	return leaf.NotBefore.Add(skew), leaf.NotAfter
+	leaf := c.shown.bundle.Certificate.Leaf
+	return Issued(leaf.NotBefore), leaf.NotAfter
 }
 
 // Save writes the credentials to the data directory.
@@ -237,15 +244,11 @@ func (c *Credentials) Trusts(p Pin) bool {
 	return slices.Contains(c.Roots(), p)
 }
 
-// Roots are the pins of the roots.
+// Roots are the pins of the roots. They must not be changed.
 func (c *Credentials) Roots() []Pin {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pins := make([]Pin, len(c.roots))
-	for i, cert := range c.roots {
-		pins[i] = pinOf(cert)
-	}
-	return pins
+	return c.shown.roots
 }
 
 // Issuer is the pin of the authority that has issued the certificate. It is zero
@@ -253,10 +256,7 @@ func (c *Credentials) Roots() []Pin {
 func (c *Credentials) Issuer() Pin {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := issuer(c.bundle.Certificate.Leaf, c.roots); i >= 0 {
-		return pinOf(c.roots[i])
-	}
-	return Pin{}
+	return c.shown.issuer
 }
 
 // replace saves what change makes of the credentials, and then makes it what Load
@@ -266,55 +266,53 @@ func (c *Credentials) replace(change func(*file)) error {
 	defer c.mu.Unlock()
 	next := c.content
 	change(&next)
-	bundle, roots, err := bundleOf(c.key, next.Chain, next.Roots)
+	shown, err := show(c.key, next.Chain, next.Roots)
 	if err != nil {
 		return err
 	}
-	if !slices.EqualFunc(next.Chain, c.content.Chain, bytes.Equal) && issuer(bundle.Certificate.Leaf, roots) < 0 {
+	if !slices.EqualFunc(next.Chain, c.content.Chain, bytes.Equal) && shown.issuer == (Pin{}) {
 		return fmt.Errorf("%w: the new certificate is of none of the roots", transport.ErrUntrusted)
 	}
 	if err := sealedfile.Write(c.path, next); err != nil {
 		return err
 	}
-	c.content, c.bundle, c.roots = next, bundle, roots
+	c.content, c.shown = next, shown
 	return nil
-}
-
-// issuer is the place of the root that has signed leaf, -1 if none has.
-func issuer(leaf *x509.Certificate, roots []*x509.Certificate) int {
-	return slices.IndexFunc(roots, func(root *x509.Certificate) bool { return leaf.CheckSignatureFrom(root) == nil })
 }
 
 // use makes chain and roots what Load returns, without saving them.
 func (c *Credentials) use(chain, roots [][]byte) (err error) {
 	c.content.Chain, c.content.Roots = chain, roots
-	c.bundle, c.roots, err = bundleOf(c.key, chain, roots)
+	c.shown, err = show(c.key, chain, roots)
 	return err
 }
 
-func bundleOf(key *ecdsa.PrivateKey, chain, roots [][]byte) (*transport.Bundle, []*x509.Certificate, error) {
+func show(key *ecdsa.PrivateKey, chain, roots [][]byte) (s shown, err error) {
 	if len(chain) == 0 || len(roots) == 0 {
-		return nil, nil, errors.New("there is no certificate, or no root")
+		return s, errors.New("there is no certificate, or no root")
 	}
 	leaf, err := x509.ParseCertificate(chain[0])
 	if err != nil {
-		return nil, nil, err
+		return s, err
 	}
 	if !key.PublicKey.Equal(leaf.PublicKey) {
-		return nil, nil, errors.New("the certificate is of another key")
+		return s, errors.New("the certificate is of another key")
 	}
 	pool := x509.NewCertPool()
-	var parsed []*x509.Certificate
 	for _, der := range roots {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, nil, err
+			return s, err
 		}
 		pool.AddCert(cert)
-		parsed = append(parsed, cert)
+		s.roots = append(s.roots, pinOf(cert))
+		if s.issuer == (Pin{}) && leaf.CheckSignatureFrom(cert) == nil {
+			s.issuer = pinOf(cert)
+		}
 	}
-	return &transport.Bundle{
+	s.bundle = &transport.Bundle{
 		Certificate: tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf},
 		Roots:       pool,
-	}, parsed, nil
+	}
+	return s, nil
 }

@@ -22,8 +22,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/spire-raft/spire-raft/internal/ownfile"
 	"github.com/spire-raft/spire-raft/store"
 )
 
@@ -80,29 +79,9 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// open opens a file to be read, which Write has made: a symbolic link would have
-// something else read in its place, and a pipe would stop the process.
-func open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s is a symbolic link, and should be a file that only this program makes: remove it: %w", path, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file (%s): remove it", path, info.Mode())
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 // readLine returns the JSON of the file, checked.
 func readLine(path string) ([]byte, error) {
-	f, err := open(path)
+	f, err := ownfile.Open(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
