@@ -38,9 +38,14 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	return n.initCluster(ctx)
 }
 
-// seedsAnswerWait is how long a node that is to bootstrap waits for gossip to
-// tell of other nodes.
-const seedsAnswerWait = 2 * time.Second
+const (
+	// seedsAnswerWait is how long a node that is to bootstrap waits for gossip to
+	// tell of other nodes.
+	seedsAnswerWait = 2 * time.Second
+
+	// seedsAskPause is the time between two questions to one of them.
+	seedsAskPause = 250 * time.Millisecond
+)
 
 // checkNoCluster returns ErrClusterExists where a node at an address that this
 // one was told, or that gossip tells of, is a member of a cluster: this node has
@@ -58,9 +63,10 @@ func (n *Node) checkNoCluster(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, seedsAnswerWait)
 	defer cancel()
+	asked := lately[string]{pause: seedsAskPause}
 	for {
 		for _, m := range n.gossip.Members() {
-			if !m.Alive {
+			if !m.Alive || !asked.begin(m.Address) {
 				continue
 			}
 			resp, err := n.sayHello(ctx, m.Address)

@@ -1,17 +1,13 @@
 package raftstore
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spire-raft/spire-raft/raftstore/internal/authority"
-	"github.com/spire-raft/spire-raft/raftstore/internal/gossip"
 	"github.com/spire-raft/spire-raft/raftstore/internal/logstore"
-	"github.com/spire-raft/spire-raft/store"
 	"github.com/spire-raft/spire-raft/transport"
 )
 
@@ -269,84 +265,3 @@ func def[T comparable](field *T, value T) {
 		*field = value
 	}
 }
-
-// Least values of fields that raft's correctness or progress rests on.
-const (
-	heartbeatMin = 10 * time.Millisecond
-
-	// trailingMin keeps a follower that lags a little from being sent a
-	// snapshot that is older than its state: hashicorp/raft does not check.
-	trailingMin = 64
-)
-
-// Bounds of CertificateLifetime. Below the least renewal has no room for a
-// leader's election, and the greatest is well within the life of an authority.
-const (
-	certificateLifetimeMin = time.Second
-	certificateLifetimeMax = 365 * 24 * time.Hour
-)
-
-// Validate reports all that is wrong with c.
-func (c Config) Validate() error {
-	c = c.withDefaults()
-	var errs []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("raftstore config: "+format, args...))
-		}
-	}
-	check(c.Dir != "", "Dir is empty: name the directory that Init prepared")
-	address := func(field, a string, check func(string) error) {
-		if err := check(a); err != nil {
-			errs = append(errs, fmt.Errorf("raftstore config: %s %q %w", field, a, err))
-		}
-	}
-	address("ListenAddress", c.ListenAddress, checkListenAddress)
-	if c.AdvertiseAddress != "" {
-		address("AdvertiseAddress", c.AdvertiseAddress, checkAddress)
-	}
-	check(!c.Bootstrap || c.Join == nil, "Bootstrap and Join exclude each other")
-	check(len(c.Seeds) <= seedsMax, "Seeds has %d addresses, the limit is %d", len(c.Seeds), seedsMax)
-	for _, a := range c.Seeds {
-		address("Seeds has", a, checkAddress)
-	}
-	if c.Join != nil {
-		check(len(c.Join.Addresses) > 0, "Join.Addresses is empty: name a node of the cluster")
-		for _, a := range c.Join.Addresses {
-			address("Join.Addresses has", a, checkAddress)
-		}
-		check(c.Join.Token != "", "Join.Token is empty: create one on a node of the cluster")
-	}
-	if g := c.Gossip; g != nil {
-		address("Gossip.BindAddress", g.BindAddress, checkListenAddress)
-		if g.AdvertiseAddress != "" {
-			address("Gossip.AdvertiseAddress", g.AdvertiseAddress, checkAddress)
-		}
-		for _, a := range g.Seeds {
-			address("Gossip.Seeds has", a, checkAddress)
-		}
-		check(len(g.Key) == 0 || len(g.Key) == gossipKeyBytes, "Gossip.Key has %d bytes, not %d", len(g.Key), gossipKeyBytes)
-		check(len(g.OtherKeys) == 0 || len(g.Key) > 0, "Gossip.OtherKeys need a Gossip.Key: the cluster takes care of its own")
-		check(len(g.OtherKeys) <= gossip.OtherKeysMax, "Gossip.OtherKeys has %d keys, the limit is %d", len(g.OtherKeys), gossip.OtherKeysMax)
-		for _, key := range g.OtherKeys {
-			check(len(key) == gossipKeyBytes, "Gossip.OtherKeys has a key of %d bytes, not %d", len(key), gossipKeyBytes)
-		}
-	}
-	t := c.Timing
-	check(t.HeartbeatTimeout >= heartbeatMin, "HeartbeatTimeout %v is below %v", t.HeartbeatTimeout, heartbeatMin)
-	check(t.ElectionTimeout >= t.HeartbeatTimeout, "ElectionTimeout %v is below HeartbeatTimeout %v", t.ElectionTimeout, t.HeartbeatTimeout)
-	check(t.LeaderLeaseTimeout <= t.HeartbeatTimeout, "LeaderLeaseTimeout %v exceeds HeartbeatTimeout %v", t.LeaderLeaseTimeout, t.HeartbeatTimeout)
-	check(c.Log.TrailingEntries >= trailingMin, "Log.TrailingEntries %d is below %d", c.Log.TrailingEntries, trailingMin)
-	check(t.PromoteAfter > 0, "PromoteAfter %v is negative", t.PromoteAfter)
-	check(t.FreshnessInterval > 0, "FreshnessInterval %v is negative", t.FreshnessInterval)
-	check(c.RequestTimeout > 0, "RequestTimeout %v is negative", c.RequestTimeout)
-	check(c.AuthoritySeal == nil || c.Credentials == nil, "AuthoritySeal and Credentials exclude each other: with certificates from elsewhere there is no authority to seal")
-	check(c.CertificateLifetime >= certificateLifetimeMin && c.CertificateLifetime <= certificateLifetimeMax,
-		"CertificateLifetime %v is not between %v and %v", c.CertificateLifetime, certificateLifetimeMin, certificateLifetimeMax)
-	check(c.WatchersMax > 0, "WatchersMax %d is negative", c.WatchersMax)
-	check(c.ProgressInterval > 0 && c.ProgressInterval <= store.ProgressIntervalMax,
-		"ProgressInterval %v is not between 0 and %v", c.ProgressInterval, store.ProgressIntervalMax)
-	return errors.Join(errs...)
-}
-
-const gossipKeyBytes = gossip.KeyBytes

@@ -116,7 +116,7 @@ func WriteSnapshot(n *Node, w io.Writer) error {
 
 // Rotation is the step that a rotation is at by the state of a node.
 func Rotation(n *Node) RotationStep {
-	a, _, err := n.storedAuthority()
+	a, _, _, err := n.storedAuthority()
 	if err != nil {
 		return RotationStep(err.Error())
 	}

@@ -209,17 +209,7 @@ func newGossipKey() []byte {
 // allUseGossipKeys tells whether every server has said that it uses the keys of
 // an index.
 func (n *Node) allUseGossipKeys(index uint64) bool {
-	health := n.peers.all()
-	for _, s := range n.configuration().Servers {
-		used := health[string(s.ID)].GossipKeysIndex
-		if string(s.ID) == n.id.NodeID {
-			used = n.gossipKeysIndex()
-		}
-		if used < index {
-			return false
-		}
-	}
-	return true
+	return len(n.serversBut(func(h peerHealth) bool { return h.GossipKeysIndex >= index })) == 0
 }
 
 // removalUnfinished tells whether the configuration has a server whose id is

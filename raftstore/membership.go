@@ -263,29 +263,18 @@ func (n *Node) handOverOnce(ctx context.Context) error {
 // successor returns the voter that is first to answer that it is caught up or,
 // if none is, the one furthest ahead; empty where none answers before ctx ends.
 func (n *Node) successor(ctx context.Context) (best string) {
-	ctx, cancel := context.WithCancel(ctx) // ends the calls that are not needed any more
-	defer cancel()
-	type answer struct {
-		id    string
-		index uint64
-		err   error
-	}
 	voters, _ := n.otherVoters()
-	answers := make(chan answer, len(voters))
-	for _, id := range voters {
-		go func() {
-			resp, err := n.probe(ctx, id, nil)
-			answers <- answer{id, resp.GetAppliedIndex(), err}
-		}()
-	}
 	own, furthest := n.machine.Position().Index, uint64(0)
-	for range voters {
-		switch a := <-answers; {
-		case a.err != nil:
-		case a.index+caughtUpLag >= own:
-			return a.id
-		case best == "" || a.index > furthest:
-			best, furthest = a.id, a.index
+	for id, resp := range answers(ctx, voters, func(ctx context.Context, id string) *peerv1.ProbeResponse {
+		resp, _ := n.probe(ctx, id, nil) // nil where it doesn't answer
+		return resp
+	}) {
+		switch index := resp.GetAppliedIndex(); {
+		case resp == nil:
+		case index+caughtUpLag >= own:
+			return id
+		case best == "" || index > furthest:
+			best, furthest = id, index
 		}
 	}
 	return best

@@ -73,26 +73,18 @@ func (n *Node) askWhoElse(ctx context.Context) (leader string, err error) {
 	if n.raft.State() == raft.Leader {
 		return n.id.NodeID, nil
 	}
-	ctx, cancel := context.WithCancel(ctx) // ends the calls that are not needed any more
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type answer struct {
-		node string
-		err  error
-	}
 	others := n.admission().others(n.id.NodeID)
-	answers := make(chan answer, len(others))
-	for _, node := range others {
-		go func() {
-			answers <- answer{node, n.call(ctx, node, methodOpened, &peerv1.OpenedRequest{}, &peerv1.OpenedResponse{})}
-		}()
-	}
 	var words []error
-	for range others {
-		switch a := <-answers; {
-		case a.err == nil:
-			return a.node, nil
-		case errors.Is(a.err, ErrCopied):
-			words = append(words, fmt.Errorf("node %s: %w", a.node, a.err))
+	for node, err := range answers(ctx, others, func(ctx context.Context, node string) error {
+		return n.call(ctx, node, methodOpened, &peerv1.OpenedRequest{}, &peerv1.OpenedResponse{})
+	}) {
+		switch {
+		case err == nil:
+			return node, nil
+		case errors.Is(err, ErrCopied):
+			words = append(words, fmt.Errorf("node %s: %w", node, err))
 			time.AfterFunc(answerGrace, cancel) // others that know of it answer soon
 		}
 	}

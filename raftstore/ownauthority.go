@@ -121,18 +121,25 @@ func (n *Node) pin() (*authority.Pin, error) {
 	return &pin, err
 }
 
-// authority returns the cluster's authority, and the instance that it is of.
-func (n *Node) authority() (a fsm.Authority, instance string, err error) {
+// storedAuthority returns the cluster's authority, the instance that it is of, and
+// whether the state has them.
+func (n *Node) storedAuthority() (a fsm.Authority, instance string, found bool, err error) {
 	view, err := n.machine.View()
 	if err != nil {
-		return a, "", n.explain(err)
+		return a, "", false, n.explain(err)
 	}
 	defer view.Close()
-	a, found, err := view.Authority()
+	a, found, err = view.Authority()
+	return a, view.Position().Instance, found, err
+}
+
+// authority is storedAuthority where there has to be one.
+func (n *Node) authority() (a fsm.Authority, instance string, err error) {
+	a, instance, found, err := n.storedAuthority()
 	if err == nil && !found {
 		err = fmt.Errorf("%w: node %s does not know the cluster's authority yet", errNotLeader, n.id.NodeID)
 	}
-	return a, view.Position().Instance, err
+	return a, instance, err
 }
 
 // joinToken returns the token that this node joins with.

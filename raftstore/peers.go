@@ -148,3 +148,23 @@ func (p *peers) all() map[string]peerHealth {
 	defer p.mu.Unlock()
 	return maps.Clone(p.health)
 }
+
+// serversBut returns the servers of the configuration that have not told what done
+// looks for; of itself a node, which leads, knows it.
+func (n *Node) serversBut(done func(told peerHealth) bool) (servers []string) {
+	health := n.peers.all()
+	for _, s := range n.configuration().Servers {
+		id := string(s.ID)
+		told := health[id]
+		if id == n.id.NodeID {
+			told = peerHealth{GossipKeysIndex: n.gossipKeysIndex()}
+			if n.own != nil {
+				told.Authorities, told.Issuer = n.own.Roots(), n.own.Issuer()
+			}
+		}
+		if !done(told) {
+			servers = append(servers, id)
+		}
+	}
+	return servers
+}

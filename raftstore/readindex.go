@@ -138,21 +138,14 @@ func (n *Node) quorumKnowsNoTermAfter(ctx context.Context, term uint64) error {
 	if needed == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx) // ends the calls that are not needed any more
-	defer cancel()
-	answers := make(chan error, len(voters))
-	for _, id := range voters {
-		go func() {
-			resp, err := n.probe(ctx, id, nil)
-			if err == nil && resp.GetTerm() > term {
-				err = fmt.Errorf("%w: node %s is in term %d, after %d", errNotLeader, id, resp.GetTerm(), term)
-			}
-			answers <- err
-		}()
-	}
 	var last error
-	for range voters {
-		err := <-answers
+	for _, err := range answers(ctx, voters, func(ctx context.Context, id string) error {
+		resp, err := n.probe(ctx, id, nil)
+		if err == nil && resp.GetTerm() > term {
+			err = fmt.Errorf("%w: node %s is in term %d, after %d", errNotLeader, id, resp.GetTerm(), term)
+		}
+		return err
+	}) {
 		if err != nil {
 			last = err
 			continue

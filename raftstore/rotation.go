@@ -181,7 +181,7 @@ func (n *Node) rotateOn(ctx context.Context, a fsm.Authority) error {
 		if err != nil {
 			return err
 		}
-		if n.waitFor(a, func(roots []authority.Pin, _ authority.Pin) bool { return slices.Contains(roots, next) }) {
+		if n.waitFor(a, func(told peerHealth) bool { return slices.Contains(told.Authorities, next) }) {
 			return nil
 		}
 		return n.changeAuthority(ctx, fsm.AuthorityPromote, a.Next, nil)
@@ -190,7 +190,7 @@ func (n *Node) rotateOn(ctx context.Context, a fsm.Authority) error {
 		if err != nil {
 			return err
 		}
-		if n.waitFor(a, func(_ []authority.Pin, issuer authority.Pin) bool { return issuer == issuing }) {
+		if n.waitFor(a, func(told peerHealth) bool { return told.Issuer == issuing }) {
 			return nil
 		}
 		return n.changeAuthority(ctx, fsm.AuthorityDrop, a.Old, nil)
@@ -211,19 +211,8 @@ const (
 
 // waitFor notes which servers have not done yet what the step of a rotation asks
 // of them, and tells whether there are any.
-func (n *Node) waitFor(a fsm.Authority, done func(roots []authority.Pin, issuer authority.Pin) bool) bool {
-	health := n.peers.all()
-	var waiting []string
-	for _, s := range n.configuration().Servers {
-		id := string(s.ID)
-		roots, issuer := health[id].Authorities, health[id].Issuer
-		if id == n.id.NodeID {
-			roots, issuer = n.own.Roots(), n.own.Issuer()
-		}
-		if !done(roots, issuer) {
-			waiting = append(waiting, id)
-		}
-	}
+func (n *Node) waitFor(a fsm.Authority, done func(told peerHealth) bool) bool {
+	waiting := n.serversBut(done)
 	n.rotation.waits(a.ChangedIndex, waiting, func(since time.Time) {
 		n.log.Warn("rotation of the cluster's authority waits for servers: bring them back, or remove them",
 			"step", string(stepOf(a)), "servers", strings.Join(waiting, " "), "since", since)

@@ -32,7 +32,7 @@ func (n *Node) followAuthority(ctx context.Context) {
 		if at == looked || n.live() != nil {
 			return
 		}
-		a, found, err := n.storedAuthority()
+		a, _, found, err := n.storedAuthority()
 		if err == nil && found {
 			err = n.takeAuthority(ctx, a)
 		}
@@ -45,16 +45,6 @@ func (n *Node) followAuthority(ctx context.Context) {
 			n.log.Error("the cluster's authorities can't be taken over, trying again", "error", err)
 		}
 	})
-}
-
-// storedAuthority returns the authority in the state, and whether there is one.
-func (n *Node) storedAuthority() (fsm.Authority, bool, error) {
-	view, err := n.machine.View()
-	if err != nil {
-		return fsm.Authority{}, false, n.explain(err)
-	}
-	defer view.Close()
-	return view.Authority()
 }
 
 // takeAuthority makes the roots of the state the node's, and cuts streams with

@@ -148,29 +148,23 @@ func (n *Node) inquire(node string) {
 // vouchedFor tells what the servers that answer before ctx ends say of a node. It
 // is a member where one of them says so.
 func (n *Node) vouchedFor(ctx context.Context, node string) verdict {
-	ctx, cancel := context.WithCancel(ctx) // ends the calls that are not needed any more
-	defer cancel()
-	servers := n.configuration().Servers
-	answers := make(chan verdict, len(servers))
-	for _, s := range servers {
-		go func() {
-			answers <- n.askAbout(ctx, string(s.ID), node)
-		}()
+	var servers []string
+	for _, s := range n.configuration().Servers {
+		if id := string(s.ID); id != n.id.NodeID {
+			servers = append(servers, id)
+		}
 	}
 	said := noVerdict
-	for range servers {
-		if said = max(said, <-answers); said == member {
+	for _, v := range answers(ctx, servers, func(ctx context.Context, server string) verdict { return n.askAbout(ctx, server, node) }) {
+		if said = max(said, v); said == member {
 			break
 		}
 	}
 	return said
 }
 
-// askAbout asks one server, other than this node, about another node.
+// askAbout asks one server about another node.
 func (n *Node) askAbout(ctx context.Context, server, node string) verdict {
-	if server == n.id.NodeID {
-		return noVerdict
-	}
 	var resp peerv1.VouchResponse
 	switch err := n.call(ctx, server, methodVouch, &peerv1.VouchRequest{NodeId: node}, &resp); {
 	case err != nil:
