@@ -144,3 +144,29 @@ func TestAuthoritySeal_TheKeyIsOnNoDisk(t *testing.T) {
 		t.Errorf("the node that got no certificate was taken in: there are %d peers", n)
 	}
 }
+
+// A cluster that was founded without a seal gets one as its configuration says.
+func TestAuthoritySeal_IsBegunWithARotation(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, ownAuthority)
+	must(t, c.nodes[0].Close())
+	cfg := c.configs[0]
+	said := make(chan struct{}, 100)
+	cfg.Bootstrap, cfg.AuthoritySeal = false, fileSeal(t, value(32))
+	cfg.Logger = slog.New(slog.NewTextHandler(untilText{"stored in plain", func() { said <- struct{}{} }}, nil))
+	c.nodes[0] = c.mustOpen(cfg)
+	<-said
+	before := authorityOf(c.nodes[0])
+	stored, plain, err := raftstore.AuthorityKey(c.nodes[0])
+	must(t, err)
+	if !bytes.Equal(stored, plain) {
+		t.Fatal("the key of before is not in plain")
+	}
+	c.eventually("a rotation begins", func() error { return c.nodes[0].RotateAuthority(c.ctx()) })
+	c.rotated(before)
+	stored, plain, err = raftstore.AuthorityKey(c.nodes[0])
+	must(t, err)
+	if bytes.Contains(stored, plain) {
+		t.Error("the key is still in plain")
+	}
+}

@@ -239,3 +239,17 @@ func TestOpen_RefusesDamage(t *testing.T) {
 		t.Errorf("damaged credentials: %v", err)
 	}
 }
+
+// What it is dated back by is no part of an authority's life.
+func TestRotationDue_AtTwoThirdsOfALife(t *testing.T) {
+	for _, life := range []time.Duration{3 * time.Minute, Lifetime} {
+		before := time.Now()
+		ca, err := NewCA("c", "i", life)
+		must(t, err)
+		due, err := RotationDue(ca.Certificate())
+		must(t, err)
+		if off := due.Sub(before.Add(life * 2 / 3)); off.Abs() > 10*time.Second {
+			t.Errorf("of a life of %v it is due after %v", life, due.Sub(before))
+		}
+	}
+}
