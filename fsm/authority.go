@@ -46,7 +46,7 @@ const (
 // authorityPart is a record of an authority.
 type authorityPart struct {
 	name string
-	body []byte // no record where it is empty
+	body []byte // nil, and no record, where it is empty
 	set  func([]byte)
 }
 
@@ -62,7 +62,7 @@ func (a *Authority) parts() []authorityPart {
 		{"next-certificate", a.Next, func(b []byte) { a.Next = b }},
 		{"next-key", a.NextKey, func(b []byte) { a.NextKey = b }},
 		{"old-certificate", a.Old, func(b []byte) { a.Old = b }},
-		{"trust-domain", []byte(a.TrustDomain), func(b []byte) { a.TrustDomain = string(b) }},
+		{"trust-domain", append([]byte(nil), a.TrustDomain...), func(b []byte) { a.TrustDomain = string(b) }},
 	}
 }
 
@@ -95,8 +95,6 @@ func (b *batch) setAuthority(old, a Authority) {
 		case bytes.Equal(was, part.body):
 		case len(part.body) == 0:
 			b.remove(bucketAuthority, []byte(part.name), was)
-		case len(was) == 0:
-			b.put(bucketAuthority, []byte(part.name), nil, part.body)
 		default:
 			b.put(bucketAuthority, []byte(part.name), was, part.body)
 		}

@@ -56,9 +56,8 @@ func newLayer() *layer {
 }
 
 // put keeps key and record, nil for a deletion, in place of what was there, and
-// tells whether the layer had nothing for key. The
-// memory of a small record that is replaced is not free: others of its chunk in
-// the arena keep it.
+// tells whether the layer had nothing for key. The memory of a small record that
+// is replaced is not free: others of its chunk in the arena keep it.
 func (l *layer) put(id bucketID, key, record []byte) (first bool) {
 	old, replaced := l.trees[id].Set(item{key, record})
 	if replaced {

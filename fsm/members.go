@@ -63,15 +63,15 @@ func (t JoinToken) encode() []byte {
 }
 
 func decodeToken(key, body []byte) (JoinToken, error) {
-	short := corrupt(bucketTokens, key, "the record is too short")
+	short := func() (JoinToken, error) { return JoinToken{}, corrupt(bucketTokens, key, "the record is too short") }
 	if len(key) != len(TokenHash{}) || len(body) < 8 {
-		return JoinToken{}, short
+		return short()
 	}
 	t := JoinToken{ID: TokenHash(key).ID(), ExpiresUnixMS: int64(binary.BigEndian.Uint64(body))}
 	rest := body[8:]
 	for _, id := range []*string{&t.NodeID, &t.MadeBy} {
 		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
-			return JoinToken{}, short
+			return short()
 		}
 		*id, rest = string(rest[1:1+int(rest[0])]), rest[1+int(rest[0]):]
 	}

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/raft"
 
@@ -13,29 +14,45 @@ import (
 // it has it, committed or not: one that leaves everybody out, of a member that
 // claims to lead, would end the cluster for good.
 func (n *Node) checkConfigurations(req *raft.AppendEntriesRequest) error {
-	base, known := raft.Configuration{}, false
-	for _, e := range req.Entries {
-		if e.Type != raft.LogConfiguration || e.Index <= n.machine.Position().Index {
-			continue // what is applied stays: raft has the entry, or can't store it
+	entries, index, term := req.Entries, req.PrevLogEntry, req.PrevLogTerm
+	if !slices.ContainsFunc(entries, isConfiguration) {
+		return nil
+	}
+	// Raft keeps what the log has of the same term, whatever the request says it is,
+	// and takes the rest.
+	for len(entries) > 0 && n.termOf(entries[0].Index) == entries[0].Term {
+		index, term, entries = entries[0].Index, entries[0].Term, entries[1:]
+	}
+	if len(entries) > 0 && entries[0].Index <= n.machine.Position().Index {
+		if n.termOf(entries[0].Index) == 0 {
+			return raftnet.ErrNotThere // or an empty log would take it
 		}
-		next := raft.DecodeConfiguration(e.Data)
-		if n.termOf(e.Index) == e.Term {
-			base, known = next, true // it is there already
+		return nil // commitMarks refuses all of it
+	}
+	base, known := raft.Configuration{}, false
+	for _, e := range entries {
+		if !isConfiguration(e) {
 			continue
 		}
 		if !known {
 			var err error
-			if base, err = n.configurationAt(req.PrevLogEntry, req.PrevLogTerm); err != nil {
+			if base, err = n.configurationAt(index, term); err != nil {
 				return err
 			}
 		}
+		next := raft.DecodeConfiguration(e.Data)
 		if changes := serversChanged(base, next); len(base.Servers) > 0 && changes > 1 {
+			if n.termOf(entries[0].Index) == entries[0].Term {
+				return raftnet.ErrNotThere // it was stored meanwhile, so that base may be of later
+			}
 			return fmt.Errorf("%w: the configuration at index %d changes %d servers at once", errBadRequest, e.Index, changes)
 		}
 		base, known = next, true
 	}
 	return nil
 }
+
+func isConfiguration(e *raft.Log) bool { return e.Type == raft.LogConfiguration }
 
 // configurationAt is the configuration that counts behind an entry of the log, and
 // none before there is one. It is the state's where the state is at or behind the

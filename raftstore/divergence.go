@@ -19,7 +19,8 @@ import (
 // them has applied it wrongly. Which one is wrong a quorum decides: the leader
 // compares what the voters answer to its probes, and lets all of them know what
 // a quorum agrees on. Who has another hash there asks the others, and stops itself
-// where a quorum of them has one that differs, the leader included. Where no quorum agrees people have to find out.
+// where a quorum of them has one that differs, the leader included. Where no quorum
+// agrees people have to find out.
 
 // checkpoint is a state at an index.
 type checkpoint struct {

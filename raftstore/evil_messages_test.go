@@ -29,14 +29,18 @@ const evilID = "evil"
 // evilMouth makes up what the evil peer says. One goroutine uses it.
 type evilMouth struct {
 	*rand.Rand
-	term func() uint64 // the lowest that a true member is in
-	sent [][]byte      // some frames of before, to be sent again
-	tame bool          // numbers are such as raft has now, so that checks of other fields are reached
+	seen func() evilSight
+	now  evilSight // at the frame that it makes up
+	sent [][]byte  // some frames of before, to be sent again
+	tame bool      // numbers are such as raft has now, so that checks of other fields are reached
 }
 
+// evilSight is how far true members are at the least.
+type evilSight struct{ term, applied uint64 }
+
 // newMouth says the same for the same seed and number, of the same cluster.
-func newMouth(seed, number uint64, term func() uint64) *evilMouth {
-	return &evilMouth{Rand: rand.New(rand.NewPCG(seed, number)), term: term}
+func newMouth(seed, number uint64, seen func() evilSight) *evilMouth {
+	return &evilMouth{Rand: rand.New(rand.NewPCG(seed, number)), seen: seen}
 }
 
 const (
@@ -62,6 +66,10 @@ const methodRemove = 5
 // frame is a frame for a stream of the kind, of any message there is, mutated or
 // not.
 func (m *evilMouth) frame(kind transport.Kind) []byte {
+	m.now = m.seen()
+	if kind == transport.Raft && m.IntN(3) == 0 {
+		return m.badAppend()
+	}
 	if len(m.sent) > 0 && m.IntN(8) == 0 {
 		return m.sent[m.IntN(len(m.sent))]
 	}
@@ -87,9 +95,43 @@ func (m *evilMouth) raftFrame() []byte {
 	if m.IntN(3) == 0 {
 		typ = 1 // the one with most in it
 	}
-	body := m.message(raftv1.File_spireraft_raft_v1_raft_proto, frameMessages[typ])
+	return rawRaftFrame(typ, m.message(raftv1.File_spireraft_raft_v1_raft_proto, frameMessages[typ]))
+}
+
+func rawRaftFrame(typ byte, body []byte) []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(1+len(body)))
 	return append(append(b, typ), body...)
+}
+
+// badAppend is what raft would take as the leader's, and store, but for one entry
+// that nobody can read. The end of the log is close behind what is applied, and
+// what raft has already it skips.
+func (m *evilMouth) badAppend() []byte {
+	req := &raftv1.AppendEntriesRequest{
+		NodeId: evilID, Term: m.now.term, PreviousIndex: m.now.applied, PreviousTerm: m.now.term, CommitIndex: m.now.applied,
+	}
+	for range 3 + m.IntN(30) {
+		req.Entries = append(req.Entries, &raftv1.Entry{Term: m.now.term, Type: uint32(raft.LogNoop)})
+	}
+	bad := req.Entries[len(req.Entries)-1]
+	servers := []raft.Server{{ID: evilID, Address: evilID, Suffrage: raft.Nonvoter}, {ID: "node-1", Address: "elsewhere"}}
+	switch m.IntN(5) {
+	case 0:
+		bad.Type, bad.Data = uint32(raft.LogCommand), m.random(m.IntN(100))
+	case 1:
+		bad.Type, bad.Data = uint32(raft.LogCommand), fsm.EncodeEnvelope([][]byte{m.mutate(m.transaction()), fsm.EncodeRaiseFeatureLevel(99)})
+	case 2:
+		bad.Type, bad.Data = pick[uint32](m, 2, 3, 6, 77, 255), m.random(m.IntN(20))
+	case 3:
+		bad.Type, bad.Data = uint32(raft.LogConfiguration), raft.EncodeConfiguration(raft.Configuration{Servers: servers[:m.IntN(3)]})
+	case 4:
+		bad.Type, bad.Data = uint32(raft.LogConfiguration), m.mutate(raft.EncodeConfiguration(raft.Configuration{Servers: servers}))
+	}
+	body, err := proto.Marshal(req)
+	if err != nil {
+		panic(err) // every text is UTF-8
+	}
+	return rawRaftFrame(1, body)
 }
 
 func (m *evilMouth) peerFrame() []byte {
@@ -180,7 +222,7 @@ func (m *evilMouth) text(f protoreflect.FieldDescriptor) string {
 }
 
 func (m *evilMouth) number() uint64 {
-	term := m.term()
+	term := m.now.term
 	if m.tame {
 		return pick(m, 0, 1, term, term, term, term)
 	}
@@ -318,7 +360,7 @@ func (m *evilMouth) judgeRaft(typ byte, body []byte) harm {
 	case 1:
 		return m.judgeAppend(body)
 	case 3:
-		if proto.Unmarshal(body, &vote) == nil && vote.NodeId == evilID && vote.Term >= m.term() {
+		if proto.Unmarshal(body, &vote) == nil && vote.NodeId == evilID && vote.Term >= m.now.term {
 			return disrupts
 		}
 	case 6:
@@ -326,7 +368,7 @@ func (m *evilMouth) judgeRaft(typ byte, body []byte) harm {
 			return disrupts
 		}
 	case 8:
-		if proto.Unmarshal(body, &begin) == nil && begin.NodeId == evilID && begin.Term >= m.term() {
+		if proto.Unmarshal(body, &begin) == nil && begin.NodeId == evilID && begin.Term >= m.now.term {
 			return disrupts
 		}
 	}
@@ -335,7 +377,7 @@ func (m *evilMouth) judgeRaft(typ byte, body []byte) harm {
 
 func (m *evilMouth) judgeAppend(body []byte) harm {
 	var req raftv1.AppendEntriesRequest
-	if proto.Unmarshal(body, &req) != nil || req.NodeId != evilID || req.Term < m.term() || req.Term > 1<<62 {
+	if proto.Unmarshal(body, &req) != nil || req.NodeId != evilID || req.Term < m.now.term || req.Term > 1<<62 {
 		return none
 	}
 	for _, e := range req.Entries {

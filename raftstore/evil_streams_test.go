@@ -26,7 +26,8 @@ type evilRole struct {
 type evilPeer struct {
 	ctx     context.Context
 	targets []string // addresses
-	term    func() uint64
+	look    func() evilSight
+	seen    atomic.Pointer[evilSight] // what look saw last: it waits for raft, so not each message has its own
 
 	disruptions chan struct{} // a token for each election that it may cost
 	silent      chan struct{} // holds a token for each stream that says nothing
@@ -34,16 +35,39 @@ type evilPeer struct {
 	dialed, welcomed, frames, withheld atomic.Int64
 }
 
+// lookInterval is short for a log that grows by an entry per write.
+const lookInterval = 10 * time.Millisecond
+
 // An election takes a second or so: with one message a second that costs one
 // there is time between them to write.
 const disruptInterval = time.Second
 
 const silentStreams = 8
 
-func newEvilPeer(ctx context.Context, targets []string, term func() uint64) *evilPeer {
-	return &evilPeer{
-		ctx: ctx, targets: targets, term: term,
+func newEvilPeer(ctx context.Context, targets []string, look func() evilSight) *evilPeer {
+	e := &evilPeer{
+		ctx: ctx, targets: targets, look: look,
 		disruptions: make(chan struct{}, 1), silent: make(chan struct{}, silentStreams),
+	}
+	e.lookAround()
+	return e
+}
+
+func (e *evilPeer) lookAround() {
+	at := e.look()
+	e.seen.Store(&at)
+}
+
+// every calls fn until ctx ends.
+func (e *evilPeer) every(interval time.Duration, fn func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for e.ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			fn()
+		case <-e.ctx.Done():
+		}
 	}
 }
 
@@ -52,19 +76,14 @@ func newEvilPeer(ctx context.Context, targets []string, term func() uint64) *evi
 func (e *evilPeer) attack(seed uint64, roles []evilRole) {
 	const atOnceMax = 6
 	var running sync.WaitGroup
+	running.Go(func() { e.every(lookInterval, e.lookAround) })
 	running.Go(func() {
-		tick := time.NewTicker(disruptInterval)
-		defer tick.Stop()
-		for e.ctx.Err() == nil {
+		e.every(disruptInterval, func() {
 			select {
-			case <-tick.C:
-				select {
-				case e.disruptions <- struct{}{}:
-				default:
-				}
-			case <-e.ctx.Done():
+			case e.disruptions <- struct{}{}:
+			default:
 			}
-		}
+		})
 	})
 	for i, role := range roles {
 		atOnce := 1
@@ -72,7 +91,7 @@ func (e *evilPeer) attack(seed uint64, roles []evilRole) {
 			atOnce = atOnceMax
 		}
 		for j := range atOnce {
-			m := newMouth(seed, uint64(i*atOnceMax+j), e.term)
+			m := newMouth(seed, uint64(i*atOnceMax+j), func() evilSight { return *e.seen.Load() })
 			running.Go(func() {
 				for e.ctx.Err() == nil {
 					e.stream(m, role, &running)
@@ -142,6 +161,7 @@ func (e *evilPeer) speak(m *evilMouth, role evilRole, raw net.Conn) net.Conn {
 	claim := encodeClaim(role.claim)
 	if m.IntN(5) == 0 {
 		claim = m.mutate(claim)
+		_ = raw.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // the node may wait for the rest
 	}
 	if _, err := conn.Write(claim); err != nil {
 		return conn
@@ -150,6 +170,7 @@ func (e *evilPeer) speak(m *evilMouth, role evilRole, raw net.Conn) net.Conn {
 	if _, err := io.ReadFull(conn, answer[:]); err != nil || answer[0] != 0 {
 		return conn
 	}
+	_ = raw.SetReadDeadline(time.Now().Add(5 * time.Second))
 	e.welcomed.Add(1)
 	heard := make(chan struct{})
 	go func() {

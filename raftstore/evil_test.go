@@ -62,7 +62,7 @@ func TestEvilPeer(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), *evilDuration)
 	defer cancel()
-	peer := newEvilPeer(ctx, c.addresses(), c.lowestTerm)
+	peer := newEvilPeer(ctx, c.addresses(), c.lowest)
 	var running sync.WaitGroup
 	running.Go(func() { load.run(ctx) })
 	running.Go(func() { watchHeap(ctx, t, heap) })
@@ -70,7 +70,7 @@ func TestEvilPeer(t *testing.T) {
 	ended := time.Now()
 	running.Wait()
 	t.Logf("seed %d: %d connections, %d welcome, %d messages, %d withheld; %d writes acknowledged, term %d",
-		seed, peer.dialed.Load(), peer.welcomed.Load(), peer.frames.Load(), peer.withheld.Load(), len(load.acked), c.lowestTerm())
+		seed, peer.dialed.Load(), peer.welcomed.Load(), peer.frames.Load(), peer.withheld.Load(), len(load.acked), c.lowest().term)
 
 	for _, n := range c.nodes {
 		load.put(c.ctx(), n)
@@ -145,13 +145,14 @@ func (c *cluster) addresses() (out []string) {
 	return out
 }
 
-// lowestTerm is the lowest term that a node is in.
-func (c *cluster) lowestTerm() uint64 {
-	lowest := uint64(math.MaxUint64)
+// lowest is how far the nodes are at the least.
+func (c *cluster) lowest() evilSight {
+	at := evilSight{math.MaxUint64, math.MaxUint64}
 	for _, n := range c.nodes {
-		lowest = min(lowest, n.Status().Term)
+		st := n.Status()
+		at = evilSight{min(at.term, st.Term), min(at.applied, st.AppliedIndex)}
 	}
-	return lowest
+	return at
 }
 
 // unharmed fails the test unless all nodes run, have the members and the state

@@ -48,6 +48,14 @@ func TestOutcomes_OfEntriesThatAreApplied(t *testing.T) {
 	}
 }
 
+// TestSessionOf_IsAsDocumented in docs/FORMATS.md, since servers of several
+// versions look for it in one log.
+func TestSessionOf_IsAsDocumented(t *testing.T) {
+	if s := sessionOf("node-1", 7); s != 0x35fa49f0a14901 {
+		t.Errorf("got %#x", s)
+	}
+}
+
 func TestOutcomes_WaitForEntriesToBeLookedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOutcomes("node-1", 10)

@@ -40,6 +40,38 @@ var usurpations = map[string]func(s *sim, e *impostor, to int){
 			s.tb.Errorf("%s: %v", s.name(to), err)
 		}
 	},
+	// The same behind an entry that the other one has, and that was something else:
+	// raft looks at the term alone, and keeps its own.
+	"it alone is the cluster, and was before": func(s *sim, e *impostor, to int) {
+		st := s.node(to).Status()
+		if st.AppliedIndex >= st.LastLogIndex {
+			s.tb.Errorf("%s has applied its last entry, which is none of raft's own", s.name(to))
+		}
+		alone := raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "node-3", Address: "node-3"}}})
+		err := e.appendAfter(s.name(to), st.LastLogIndex-1, st.Term,
+			&raft.Log{Index: st.LastLogIndex, Term: st.Term, Type: raft.LogConfiguration, Data: alone},
+			&raft.Log{Index: st.LastLogIndex + 1, Term: st.Term + 1, Type: raft.LogConfiguration, Data: alone})
+		if refusal := new(raftnet.RemoteError); !errors.As(err, &refusal) {
+			s.tb.Errorf("%s: %v", s.name(to), err)
+		}
+	},
+	// The same in the place of an entry that goes with the one before it.
+	"it alone is the cluster, in place of another entry": func(s *sim, e *impostor, to int) {
+		st := s.node(to).Status()
+		alone := raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "node-3", Address: "node-3"}}})
+		err := e.appendAfter(s.name(to), st.LastLogIndex, st.Term,
+			&raft.Log{Index: st.LastLogIndex + 1, Term: st.Term + 1, Type: raft.LogNoop},
+			&raft.Log{Index: st.LastLogIndex + 2, Term: st.Term + 3, Type: raft.LogNoop})
+		if err != nil {
+			s.tb.Errorf("%s: %v", s.name(to), err)
+		}
+		err = e.appendAfter(s.name(to), st.LastLogIndex, st.Term,
+			&raft.Log{Index: st.LastLogIndex + 1, Term: st.Term + 2, Type: raft.LogNoop},
+			&raft.Log{Index: st.LastLogIndex + 2, Term: st.Term + 3, Type: raft.LogConfiguration, Data: alone})
+		if refusal := new(raftnet.RemoteError); !errors.As(err, &refusal) {
+			s.tb.Errorf("%s: %v", s.name(to), err)
+		}
+	},
 	"what is committed is not": func(s *sim, e *impostor, to int) {
 		term := s.node(to).Status().Term + 1
 		if err := e.append(s.name(to), term, &raft.Log{Index: 1, Term: term, Type: raft.LogNoop}); err != nil {
@@ -69,7 +101,7 @@ var usurpations = map[string]func(s *sim, e *impostor, to int){
 
 // appendAfter sends a request to append entries behind one.
 func (e *impostor) appendAfter(to string, index, term uint64, entries ...*raft.Log) error {
-	req := &raft.AppendEntriesRequest{Term: entries[0].Term, PrevLogEntry: index, PrevLogTerm: term, Entries: entries}
+	req := &raft.AppendEntriesRequest{Term: entries[len(entries)-1].Term, PrevLogEntry: index, PrevLogTerm: term, Entries: entries}
 	return e.AppendEntries(raft.ServerID(to), raft.ServerAddress(to), req, new(raft.AppendEntriesResponse))
 }
 

@@ -26,8 +26,9 @@ func RunBytesMax(recordBytes uint64) uint64 {
 // room. So of each run one page less than that may be left over, and the rest
 // can be counted on: as long as there is more than that in all, one has room.
 //
-// A free list has a share of its own, which is taken off. Without one in the file, the pages in use are found from page to page;
-// of those with records only the heads are read. Nobody may be writing.
+// A free list has a share of its own, which is taken off. Without one in the file,
+// the pages in use are found from page to page; of those with records only the
+// heads are read. Nobody may be writing.
 func Reusable(path string, recordBytes uint64) (bytes uint64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
